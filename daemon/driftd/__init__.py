@@ -1,0 +1,1 @@
+"""driftd keeps a database in step with its SQLAlchemy models."""

@@ -1,0 +1,94 @@
+"""`apply` for people: the outcome in one line, then what waits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from driftd.cli.render.common import approvals, hints, operation_text, waiting_lines
+from driftd.cli.render.error import render_error_document
+from driftd.cli.text import Look, duration, escape, plural
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_STYLES = {
+    "up_to_date": ("Up to date", "green"),
+    "migrated": ("Migrated", "green"),
+    "held": ("Held", "yellow"),
+    "blocked": ("Blocked", "red"),
+    "deferred": ("Deferred", "yellow"),
+    "failed": ("Failed", "red"),
+}
+
+
+def render_apply(document: Mapping[str, Any], look: Look, *, flags: str = "", dry_run: bool = False) -> str:
+    """Outcome, backup, held and blocked operations with their rows, the error if any, and the next command."""
+    lines = [_outcome(document, look, dry_run=dry_run)]
+    lines += _backup(document.get("backup"), look)
+    lines += [f"  {operation_text(one, look)}" for one in document.get("applied", ())]
+    operations = _operations(document)
+    if document["held"]:
+        count = plural(len(document["held"]), "operation waits", "operations wait")
+        lines += ["", f"  {look.paint('Held', 'bold', 'yellow')}: {count} for approval:"]
+        lines += waiting_lines(document["held"], operations, look)
+    if document["blocked"]:
+        count = plural(len(document["blocked"]), "operation is", "operations are")
+        lines += ["", f"  {look.paint('Blocked', 'bold', 'red')}: {count} stopped by rows:"]
+        lines += waiting_lines(document["blocked"], operations, look)
+    lines += [look.wrap(f"warning: {escape(text)}", 2, 4) for text in document.get("warnings", ())]
+    if document["error"]:
+        lines += ["", render_error_document(document["error"], look)]
+    lines += _next(document, flags, look, dry_run=dry_run)
+    return "\n".join(lines)
+
+
+def _outcome(document: Mapping[str, Any], look: Look, *, dry_run: bool) -> str:
+    word, style = _STYLES.get(document["outcome"], (document["outcome"], "bold"))
+    head = look.paint(word, "bold", style)
+    count = plural(document["operations"], "operation")
+    took = duration(document["duration_ms"])
+    tail = {
+        "up_to_date": ": the database is in step with its models",
+        "migrated": f": {count} in {took}",
+        "held": ": nothing was changed",
+        "blocked": ": nothing was changed",
+        "deferred": ": nothing was changed, the database was in use until the deadline",
+        "failed": ": nothing was changed",
+    }.get(document["outcome"], "")
+    if dry_run and document["outcome"] == "migrated":
+        return f"{look.paint('Dry run', 'bold', style)}: {count} would be applied; nothing was written"
+    if dry_run:
+        return f"Dry run: {head}{tail}"
+    migration = f", as {escape(document['migration_id'])}" if document.get("migration_id") else ""
+    return f"{head}{tail}{migration}"
+
+
+def _backup(backup: Mapping[str, Any] | None, look: Look) -> list[str]:
+    if not backup:
+        return []
+    verified = "verified" if backup["verified"] else "NOT verified"
+    lines = [f"  backup {escape(backup['id'])} ({verified})"]
+    if backup.get("path"):
+        lines.append(look.paint(f"    {escape(backup['path'])}", "dim"))
+    return lines
+
+
+def _operations(document: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The plan's operations by id, where the document carries the plan."""
+    plan = document.get("plan")
+    return {one["id"]: one for one in plan["operations"]} if plan else {}
+
+
+def _next(document: Mapping[str, Any], flags: str, look: Look, *, dry_run: bool) -> list[str]:
+    lines = []
+    if dry_run and document["outcome"] == "migrated":
+        plan = f" --plan {escape(document['plan_id'])}" if document.get("plan_id") else ""
+        lines.append((f"driftd apply{flags}{plan}", "apply exactly this"))
+    lines += approvals(document["held"], _operations(document), flags)
+    if document["blocked"]:
+        lines.append((f"driftd plan{flags}", "correct the rows, then look again"))
+    if document["outcome"] == "deferred":
+        lines.append((f"driftd apply{flags}", "try again"))
+    if document["error"] and document["error"].get("code"):
+        lines.append((f"driftd explain {escape(document['error']['code'])}", "learn more"))
+    return hints(lines, look)

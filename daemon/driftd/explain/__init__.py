@@ -1,0 +1,61 @@
+"""What codes mean: the text of `docs/operations.md`, which ships inside the wheel, taken apart by its headings."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from driftd.config import shipped_text
+from driftengine.errors import ConfigurationError
+
+_HEADING = re.compile(r"^## ([a-z0-9]+(?:-[a-z0-9]+)*)\s*$", re.MULTILINE)
+_ANY_HEADING = re.compile(r"^#{1,2} ", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """One code: `text` is Markdown without its heading."""
+
+    code: str
+    text: str
+
+    @property
+    def summary(self) -> str:
+        """The first sentence, without its label."""
+        first = " ".join(self.text.split("\n\n")[0].split())
+        sentence = re.sub(r"^\*\*[^*]+\*\*[.:]?\s*", "", first)
+        return re.split(r"(?<=[.!?]) (?=[A-Z`])", sentence)[0]
+
+
+def parse(text: str) -> tuple[Explanation, ...]:
+    """Every `## some-code` of a Markdown text with what stands below it, in order."""
+    found = []
+    for match in _HEADING.finditer(text):
+        following = _ANY_HEADING.search(text, match.end())
+        found.append(
+            Explanation(match[1], text[match.end() : following.start() if following else None].strip())
+        )
+    return tuple(found)
+
+
+def explanations() -> tuple[Explanation, ...]:
+    """All of them."""
+    return parse(shipped_text("operations.md"))
+
+
+def explain(code: str) -> Explanation:
+    """The explanation of a code; raises ConfigurationError `code-unknown` with the nearest ones."""
+    import difflib
+
+    known = {one.code: one for one in explanations()}
+    # Pasted from `error[CODE]` of a log, it may come with a capital or a space.
+    wanted = code.strip().lower()
+    if wanted in known:
+        return known[wanted]
+    close = difflib.get_close_matches(wanted, list(known), n=3, cutoff=0.5)
+    raise ConfigurationError(
+        f"there is no code {code}",
+        code="code-unknown",
+        why=f"the nearest are {', '.join(close)}" if close else "no code is written like that",
+        fix=f"driftd explain {close[0]}" if close else "driftd explain",
+    )

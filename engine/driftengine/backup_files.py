@@ -1,0 +1,213 @@
+"""The folder that holds one database's backups: its name, the names in it, and who may be writing there.
+
+The unfinished manifest (`.json.partial`) is `flock`ed by its writer, and the lock dies with the writer. What stands
+beside an unlocked one is left over from a crash, and is swept; a finished copy that has lost its manifest is not.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from driftengine import journal
+from driftengine.errors import BackupError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
+PARTIAL = ".partial"
+STEM = re.compile(r"backup_\d{8}_\d{6}_\d{3}(-\d+)?")
+MARGIN = 1 << 20  # bytes for the manifest, the journal and the folder itself
+
+
+def folder_for(directory: Path, database: str | Path) -> Path:
+    """The folder for the backups of the database at that real path: two databases never share one."""
+    stem = re.sub(r"[^A-Za-z0-9_-]+", "_", Path(database).stem)[:40].strip("_") or "database"
+    return directory / f"{stem}-{hashlib.sha256(os.fsencode(database)).hexdigest()[:10]}"
+
+
+def journal_of(folder: Path) -> Path:
+    """Where the journal of the folder's database is."""
+    return folder / journal.NAME
+
+
+def check_space(folder: Path, needed: int) -> None:
+    """Raises BackupError (`disk-full`) where a copy of `needed` bytes would not fit."""
+    available = shutil.disk_usage(folder).free
+    if available < needed + MARGIN:
+        raise BackupError(
+            f"there is no space for a backup in {folder}",
+            code="disk-full",
+            why=f"it needs {needed + MARGIN:,} bytes, {available:,} are free",
+            fix="free space there, prune old backups (driftd backup prune), or set another backup directory",
+        )
+
+
+def make_folder(folder: Path, like: os.stat_result) -> None:
+    """Makes the folder and its parents, mode 0700, for the owner of the database (`like`)."""
+    try:
+        missing = [place for place in (folder, *folder.parents) if not place.exists()]
+        for place in reversed(missing):
+            place.mkdir(mode=0o700, exist_ok=True)
+            own(place, like)
+    except OSError as error:
+        raise BackupError(
+            f"the backup folder {folder} cannot be made",
+            code="backup-folder",
+            why=error.strerror or str(error),
+            fix="set a backup directory that this user may write to",
+        ) from error
+
+
+def own(path: Path, like: os.stat_result) -> None:
+    """As root, what is made belongs to the database's owner, who must be able to read and prune it."""
+    if os.geteuid() == 0:
+        os.chown(path, like.st_uid, like.st_gid)
+
+
+@contextmanager
+def reserved(folder: Path, moment: datetime, like: os.stat_result) -> Iterator[tuple[str, int]]:
+    """A free name and the locked, still unfinished manifest that keeps it; the lock dies with the process."""
+    base = f"backup_{moment:%Y%m%d_%H%M%S}_{moment.microsecond // 1000:03d}"
+    number = 1
+    while True:
+        stem = base if number == 1 else f"{base}-{number}"
+        number += 1
+        if _taken(folder, stem):
+            continue
+        descriptor = _lock_new(manifest_partial(folder, stem), like.st_mode & 0o777)
+        if descriptor is not None:
+            break
+    try:
+        own(manifest_partial(folder, stem), like)
+        yield stem, descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _lock_new(path: Path, mode: int) -> int | None:
+    """The descriptor of a new file, locked; None where another writer was faster."""
+    try:
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    except FileExistsError:
+        return None
+    except OSError as error:
+        raise BackupError(
+            f"{path.parent} cannot be written to",
+            code="backup-folder",
+            why=error.strerror or str(error),
+            fix="give this user the right to write there, or set another backup directory",
+        ) from error
+    os.fchmod(descriptor, mode)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Between open and flock a sweep may have taken the file for a dead writer's.
+        ours = _is_at(descriptor, path)
+    except BlockingIOError:
+        ours = False
+    if not ours:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def manifest_partial(folder: Path, stem: str) -> Path:
+    """The manifest while the backup is being made: the mark of an unfinished one, locked by its writer."""
+    return folder / f"{stem}.json{PARTIAL}"
+
+
+def copy_partial(folder: Path, stem: str) -> Path:
+    """The copy while it is being made."""
+    return folder / f"{stem}.db{PARTIAL}"
+
+
+def _taken(folder: Path, stem: str) -> bool:
+    ends = (".json", ".db", f".json{PARTIAL}", f".db{PARTIAL}")
+    return any((folder / (stem + end)).exists() for end in ends)
+
+
+def remove(folder: Path, stem: str) -> None:
+    """Removes a backup, or what there is of one.
+
+    First it ceases to be a backup, last goes the mark of an unfinished one: a crash in between leaves what `sweep`
+    removes.
+    """
+    mark = manifest_partial(folder, stem)
+    manifest = folder / f"{stem}.json"
+    if manifest.exists():
+        manifest.rename(mark)
+    for suffix in (PARTIAL, f"{PARTIAL}-journal", f"{PARTIAL}-wal", f"{PARTIAL}-shm"):
+        (folder / f"{stem}.db{suffix}").unlink(missing_ok=True)
+    if mark.exists():
+        (folder / f"{stem}.db").unlink(missing_ok=True)
+        mark.unlink(missing_ok=True)
+
+
+def sweep(folder: Path) -> tuple[str, ...]:
+    """Removes what writers that are provably dead have left in the folder; returns the ids that it would have had."""
+    if not folder.is_dir():
+        return ()
+    unfinished = (path.name for path in folder.iterdir() if PARTIAL in path.name)
+    stems = {match[0] for name in unfinished if (match := STEM.match(name))}
+    return tuple(stem for stem in sorted(stems) if _swept(folder, stem))
+
+
+def _swept(folder: Path, stem: str) -> bool:
+    mark = manifest_partial(folder, stem)
+    try:
+        descriptor = os.open(mark, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        # Without its mark nobody writes a copy: it is made first and goes last.
+        if (folder / f"{stem}.json").exists():
+            return False
+        remove(folder, stem)
+        return True
+    except PermissionError:
+        return False  # another user's: that user's driftd removes it
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        ours = _is_at(descriptor, mark)  # otherwise it has just become a backup
+        if ours:
+            remove(folder, stem)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(descriptor)
+    return ours
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file of ours, as hexadecimal digits. Never of a live database: see `connect`."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_all(descriptor: int, text: str) -> None:
+    """Writes the text to its last byte and to the disk."""
+    rest = text.encode()
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+    os.fsync(descriptor)
+
+
+def sync_folder(folder: Path) -> None:
+    """What was renamed in the folder reaches the disk."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

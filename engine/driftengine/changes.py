@@ -1,0 +1,200 @@
+"""What is to be done, in words that every dialect understands: differences, backfills, and the steps of a script."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ADD, REMOVE, CHANGE = "add", "remove", "change"
+MODELS, DATABASE, BOTH = "models", "database", "both"
+NATIVE, CATALOG, REBUILD = "native", "catalog", "rebuild"
+
+SqlValue = str | int | float | bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One thing in which desired and actual disagree.
+
+    `object` is the kind of thing (`table`, `column`, `primary_key`, `unique`, `check`, `foreign_key`, `index`, `view`,
+    `trigger`, `virtual_table`, `option`); `aspect` narrows a column's change down (`type`, `not_null`, `default`,
+    `collation`, `generated`) and names an option. `table` is the key of the table that it belongs to, "" for a view.
+    `desired` and `actual` are the two records, None where there is none. `known` says that base lists what is to be
+    removed as described by the models.
+    """
+
+    object: str
+    table: str
+    name: str
+    change: str
+    origin: str
+    detail: str
+    aspect: str = ""
+    desired: Any = None
+    actual: Any = None
+    known: bool = True
+
+    @property
+    def identity(self) -> str:
+        """What tells this difference from all others of the same database, in this plan and in a later one."""
+        return identity_of(self.object, self.table, self.name, self.change, self.aspect)
+
+    def as_document(self) -> dict[str, str]:
+        """As it stands in `check --json`."""
+        return {
+            "object": self.object,
+            "table": self.table,
+            "name": self.name,
+            "change": self.change,
+            "origin": self.origin,
+            "detail": self.detail,
+        }
+
+
+def identity_of(kind: str, table: str, name: str, change: str, aspect: str = "") -> str:
+    """See `Difference.identity`."""
+    return f"{kind}|{table}|{name.lower()}|{change}|{aspect}"
+
+
+def removal(kind: str, table: str, name: str) -> str:
+    """The identity of the difference that removes an object."""
+    return identity_of(kind, table, name, REMOVE)
+
+
+@dataclass(frozen=True, slots=True)
+class Backfill:
+    """The value that rows older than a column get.
+
+    `expression` is SQL, evaluated for each row of the old table; `source` says who gave it. For a callable of the
+    models `callable` is its name, and `expression` calls a function that hands out the values drawn from it.
+    """
+
+    expression: str
+    source: str
+    callable: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A difference that is to be resolved, as operation `number` of a plan."""
+
+    number: int
+    difference: Difference
+    strategy: str = NATIVE
+    backfill: Backfill | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Questions:
+    """What a plan wants to know of the rows: of tables (by key) how many they hold, of columns whether they hold NULL."""
+
+    tables: frozenset[str] = frozenset()
+    columns: frozenset[tuple[str, str]] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """The answers: the number of rows by table key; the (table, column) keys in which some row holds NULL."""
+
+    rows: Mapping[str, int] = field(default_factory=dict)
+    nulls: frozenset[tuple[str, str]] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One statement of a script.
+
+    `operations` are the numbers that it serves. `objects` are the keys of what it may create, alter, drop or write;
+    an authorizer refuses everything else. `rows` says whether it writes rows (they are then counted), `endless` that it
+    cannot be interrupted. `catalogue` marks an edit of the stored DDL.
+    """
+
+    sql: str
+    operations: tuple[int, ...] = ()
+    objects: frozenset[str] = frozenset()
+    parameters: tuple[SqlValue, ...] = ()
+    rows: bool = False
+    endless: bool = False
+    catalogue: bool = False
+
+    def text(self) -> str:
+        """The statement with its parameters written out, for people and for scripts."""
+        pieces = self.sql.split("?", len(self.parameters))
+        written = [_literal(value) for value in self.parameters]
+        return "".join(piece + value for piece, value in zip(pieces, [*written, ""], strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """A table whose rows a script copies or writes: how to compare them afterwards.
+
+    `columns` are the columns (old name, new name) whose values and storage classes must be the same as before.
+    """
+
+    table: str
+    columns: tuple[tuple[str, str], ...]
+    converted: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """The statements of a plan, in order, and what they touch.
+
+    `named` are the keys of all stored objects that may differ afterwards; `copied` the tables whose rows are rewritten;
+    `keyed` the tables whose foreign keys, or the keys that others refer to, must be looked at; `defaults` the (table,
+    column) pairs whose stored default is edited, which is only allowed where no row still reads it.
+    """
+
+    steps: tuple[Step, ...] = ()
+    named: frozenset[str] = frozenset()
+    copied: tuple[Copied, ...] = ()
+    keyed: frozenset[str] = frozenset()
+    defaults: tuple[tuple[str, str], ...] = ()
+
+    def statements(self) -> tuple[str, ...]:
+        """The SQL text alone."""
+        return tuple(step.text() for step in self.steps)
+
+
+@dataclass(frozen=True, slots=True)
+class Offending:
+    """What a guard found: how many rows, and the first of them, as (key, value)."""
+
+    count: int
+    rows: tuple[tuple[SqlValue, SqlValue], ...]
+
+    def as_documents(self) -> list[dict[str, SqlValue]]:
+        """The rows as they stand in JSON."""
+        return [{"key": _plain(key), "value": _plain(value)} for key, value in self.rows]
+
+
+def _literal(value: SqlValue) -> str:
+    if value is None:
+        return "NULL"
+    if isinstance(value, bytes):
+        return f"x'{value.hex()}'"
+    return "'" + value.replace("'", "''") + "'" if isinstance(value, str) else repr(value)
+
+
+def _plain(value: SqlValue) -> SqlValue:
+    """JSON has no bytes; they are shown the way SQL writes them."""
+    return f"x'{value.hex()}'" if isinstance(value, bytes) else value
+
+
+class Named(Protocol):
+    """What indexes, views, triggers and tables have in common."""
+
+    @property
+    def key(self) -> str:
+        """The name, folded as the database folds it."""
+
+    @property
+    def name(self) -> str:
+        """The name as written."""
+
+    @property
+    def sql(self) -> str:
+        """The stored DDL."""

@@ -1,0 +1,1 @@
+"""One folder a database; everything that only SQLite does stands in `sqlite`."""

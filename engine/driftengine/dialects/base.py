@@ -1,0 +1,186 @@
+"""What the layers above expect of a database. Nothing here is a file, a single writer, or a promise of transactional DDL.
+
+A `Dialect` decides (values in, values out); a `Database` acts on one target.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from driftengine.changes import (
+        Backfill,
+        Change,
+        Difference,
+        Facts,
+        Offending,
+        Questions,
+        Script,
+        SqlValue,
+    )
+    from driftengine.schema import Schema, StoredObject
+
+Finish = Callable[[Any], object]
+StepProgress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that the proof of an outcome found; `objects` are the keys of what it concerns."""
+
+    text: str
+    objects: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsed:
+    """How a script went on a copy of the database.
+
+    `expected` is what the database stores about its shape afterwards; `durations` are seconds by statement, `changes` the
+    number of rows written. When a statement failed, `failure` is the message and `failed` the operations that it served.
+    `problems` say what the proof of the outcome found; `stale_defaults` are (table, column) names whose stored default
+    old rows still read, so that it may not be edited.
+    """
+
+    expected: tuple[StoredObject, ...] = ()
+    durations: tuple[float, ...] = ()
+    changes: int = 0
+    seconds: float = 0.0
+    growth_bytes: int = 0
+    failure: str = ""
+    failed: tuple[int, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    stale_defaults: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """True when every statement ran and the outcome was proved."""
+        return not (self.failure or self.problems or self.stale_defaults)
+
+
+class Dialect(Protocol):
+    """The decisions that depend on the kind of database."""
+
+    @property
+    def name(self) -> str:
+        """Its name in URLs."""
+
+    def understand(self, stored: Iterable[StoredObject]) -> Schema:
+        """The schema that a list of stored objects describes."""
+
+    def strategy(self, difference: Difference, actual: Schema, backfill: Backfill | None) -> str:
+        """`native`, `catalog` or `rebuild`."""
+
+    def guard(
+        self, difference: Difference, desired: Schema, actual: Schema, backfill: Backfill | None
+    ) -> str | None:
+        """The query for offending rows, or None where no row is judged."""
+
+    def concerned(self, difference: Difference, actual: Schema) -> str | None:
+        """A query for the rows that a held operation would concern, to show them to a person."""
+
+    def relaxes(self, difference: Difference) -> bool:
+        """True when a changed constraint admits every row that the old one admitted."""
+
+    def keeps_parent_key(self, difference: Difference, desired: Schema) -> bool:
+        """True when the parent of a foreign key has a key over the columns that it refers to."""
+
+    def script(
+        self, desired: Schema, actual: Schema, changes: Sequence[Change], *, catalogue_edits: bool = True
+    ) -> Script:
+        """The statements that carry out the changes."""
+
+    def script_text(self, script: Script, held: Iterable[str]) -> str:
+        """A script for the database's own shell."""
+
+
+class WriteTransaction(Protocol):
+    """An open write transaction; what is not committed is rolled back."""
+
+    def run(
+        self,
+        script: Script,
+        *,
+        endless_seconds: Mapping[int, float] | None = None,
+        progress: StepProgress | None = None,
+    ) -> int:
+        """Runs the script and returns how many rows were written."""
+
+    def offending(self, guard: str) -> Offending:
+        """What a guard query finds now."""
+
+    def prove(self, expected: Sequence[StoredObject]) -> None:
+        """Raises ProofError unless nothing but the plan has happened."""
+
+    def exact(self, mark: object) -> bool:
+        """True when nothing was committed since the mark was taken, by anybody."""
+
+    def hand_out(self, values: Mapping[str, Sequence[SqlValue]]) -> None:
+        """Makes values that were drawn from the models' callables available to the script."""
+
+    def writer(self) -> Any:
+        """What `history.append` writes through."""
+
+    def commit(self) -> None:
+        """Makes it last."""
+
+
+class Database(Protocol):
+    """One target, open for reading; closed by `close`."""
+
+    @property
+    def name(self) -> str:
+        """What people and backups know it by."""
+
+    def state(self) -> str:
+        """`missing`, `empty` or `present`."""
+
+    def read(self) -> Schema:
+        """The actual schema."""
+
+    def reader(self) -> Any:
+        """What `history.read` reads through, or None while the database is missing."""
+
+    def facts(self, questions: Questions) -> Facts:
+        """Answers about the rows."""
+
+    def offending(self, guard: str) -> Offending:
+        """What a guard query finds now."""
+
+    def files(self) -> Any:
+        """What a backup needs of it."""
+
+    def mark(self) -> object:
+        """A token that is equal to a later one only when nothing was committed in between."""
+
+    def catalogue_edits(self) -> bool:
+        """True when stored DDL can be edited here."""
+
+    def rehearse(
+        self,
+        backup: Path | None,
+        workspace: Path,
+        script: Script,
+        *,
+        finish: Finish,
+        values: Mapping[str, Sequence[SqlValue]],
+        progress: StepProgress | None = None,
+    ) -> Rehearsed:
+        """Runs the script on a copy of `backup` (None: on an empty database) inside the folder `workspace`."""
+
+    def transaction(
+        self, *, deadline_at: float | None, lock_wait: float, values: Mapping[str, Sequence[SqlValue]]
+    ) -> AbstractContextManager[WriteTransaction]:
+        """A write transaction on the live database, waiting `lock_wait` seconds for it. Creates a missing one."""
+
+    def space_needed(self, script: Script) -> int:
+        """Bytes that backup, copy, growth and log may take while the script is staged and applied."""
+
+    def close(self) -> None:
+        """Ends the reading connection."""

@@ -1,0 +1,1 @@
+"""SQLite: reading its stored DDL, writing DDL, copying and changing a database."""

@@ -1,0 +1,187 @@
+"""Proof on the copy that no row was lost or altered: the copy after the script against the backup before it.
+
+The comparison runs in SQL, at SQLite's own speed: rows are matched by rowid or primary key, values by `IS` under BINARY
+and by their storage class.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from driftengine.changes import Copied
+from driftengine.dialects.sqlite.connect import file_uri
+from driftengine.dialects.sqlite.guards import rowid_name
+from driftengine.dialects.sqlite.tokens import fold, quote
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from driftengine.schema import Schema, Table
+
+
+def lost_rows(
+    copy: Path, backup: Path, copied: Sequence[Copied], before: Schema, after: Schema
+) -> tuple[tuple[str, str], ...]:
+    """(table key, what is wrong) for each copied table whose rows are not all in `copy` with the same values."""
+    if not copied:
+        return ()
+    with closing(_both(copy, backup)) as connection:
+        return tuple(
+            (fold(one.table), problem)
+            for one in copied
+            for problem in _table(
+                connection, one, before.tables[fold(one.table)], after.tables[fold(one.table)]
+            )
+        )
+
+
+def changed_defaults(
+    copy: Path, backup: Path, columns: Iterable[tuple[str, str]], schema: Schema
+) -> tuple[tuple[str, str], ...]:
+    """The (table, column) pairs, by name, in which a row reads otherwise than before.
+
+    A row that was written before an ADD COLUMN stores nothing for that column and reads the default out of the DDL: an
+    edited default would change it, and integrity_check would say ok.
+    """
+    pairs = tuple(columns)
+    if not pairs:
+        return ()
+    found = []
+    with closing(_both(copy, backup)) as connection:
+        for table, column in pairs:
+            name, record = quote(table), schema.tables[fold(table)]
+            every = Copied(table, tuple((one.name, one.name) for one in record.columns))
+            query = (
+                f"SELECT 1 FROM before.{name} AS b JOIN main.{name} AS a ON {_match(record, record, every)}"
+            )
+            if connection.execute(f"{query} WHERE {_differs([(column, column)])} LIMIT 1").fetchone():
+                found.append((table, column))
+    return tuple(found)
+
+
+def _both(copy: Path, backup: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(file_uri(copy, "ro"), isolation_level=None, uri=True)
+    connection.execute("ATTACH ? AS before", (f"{file_uri(backup, 'ro')}&immutable=1",))
+    return connection
+
+
+def _differs(columns: Iterable[tuple[str, str]]) -> str:
+    """A condition that holds when a pair of rows, a (after) and b (before), differs in one of the columns."""
+    terms = []
+    for old, new in columns:
+        a, b = f"a.{quote(new)}", f"b.{quote(old)}"
+        terms.append(f"typeof({a}) <> typeof({b}) OR {a} COLLATE BINARY IS NOT {b}")
+    return " OR ".join(terms) or "0"
+
+
+def _table(connection: sqlite3.Connection, copied: Copied, before: Table, after: Table) -> list[str]:
+    name_before, name_after = f"before.{quote(before.name)}", f"main.{quote(after.name)}"
+    had = _number(connection, f"SELECT count(*) FROM {name_before}")
+    has = _number(connection, f"SELECT count(*) FROM {name_after}")
+    if had != has:
+        return [f"{before.name} has {has} rows after the change and had {had}"]
+    match = _match(before, after, copied)
+    if match is None:
+        return _as_sets(connection, copied, name_before, name_after)
+    where = _differs(copied.columns)
+    query = f"SELECT count(*) FROM {name_before} AS b JOIN {name_after} AS a ON {match}"
+    matched = _number(connection, query)
+    differing = _number(connection, f"{query} WHERE {where}")
+    problems = []
+    if matched != had:
+        problems.append(f"{had - matched} rows of {before.name} are under another key after the change")
+    if differing:
+        problems.append(f"{differing} rows of {before.name} hold other values after the change")
+    return problems
+
+
+def _match(before: Table, after: Table, copied: Copied) -> str | None:
+    """How a row is found again: by rowid where both have one, else by an unchanged primary key."""
+    old, new = rowid_name(before), rowid_name(after)
+    if old is not None and new is not None:
+        return f"a.{new} = b.{old}"
+    names = dict(copied.columns)
+    keys = before.primary_key.columns if before.primary_key else ()
+    columns = {column.key: column.name for column in before.columns}
+    if not keys or not all(columns[key] in names for key in keys):
+        return None
+    return " AND ".join(f"a.{quote(names[columns[key]])} IS b.{quote(columns[key])}" for key in keys)
+
+
+def _as_sets(connection: sqlite3.Connection, copied: Copied, before: str, after: str) -> list[str]:
+    old = ", ".join(f"typeof({quote(a)}), {quote(a)} COLLATE BINARY" for a, _ in copied.columns)
+    new = ", ".join(f"typeof({quote(b)}), {quote(b)} COLLATE BINARY" for _, b in copied.columns)
+    if not old:
+        return []
+    missing = _number(
+        connection, f"SELECT count(*) FROM (SELECT {old} FROM {before} EXCEPT SELECT {new} FROM {after})"
+    )
+    return [f"{missing} rows of {copied.table} hold other values after the change"] if missing else []
+
+
+def _number(connection: sqlite3.Connection, query: str) -> int:
+    return int(connection.execute(query).fetchone()[0])
+
+
+def violations(
+    connection: sqlite3.Connection, tables: Iterable[str]
+) -> dict[str, frozenset[tuple[object, ...]] | str]:
+    """Foreign key violations by table key, or SQLite's message where the check itself raises.
+
+    Each table is checked on its own: one mismatch would make the check of the whole database raise.
+    """
+    found: dict[str, frozenset[tuple[object, ...]] | str] = {}
+    for table in tables:
+        try:
+            rows = connection.execute(f"PRAGMA main.foreign_key_check({quote(table)})").fetchall()
+        except sqlite3.OperationalError as error:
+            found[fold(table)] = str(error)
+        else:
+            # The number of the key within the table (the last field) moves when keys are added or removed.
+            found[fold(table)] = frozenset((row[1], row[2]) for row in rows)
+    return found
+
+
+def compiles(connection: sqlite3.Connection, schema: Schema) -> dict[str, str]:
+    """SQLite's message for each view and trigger that it cannot compile, by key."""
+    broken: dict[str, str] = {}
+    for view in schema.views.values():
+        message = _refusal(connection, f"SELECT * FROM main.{quote(view.name)} LIMIT 0")
+        if message:
+            broken[view.key] = message
+    for trigger in schema.triggers.values():
+        message = _trigger_refusal(connection, trigger.sql, trigger.table, schema)
+        if message:
+            broken[trigger.key] = message
+    return broken
+
+
+def _trigger_refusal(connection: sqlite3.Connection, sql: str, table: str, schema: Schema) -> str:
+    """A trigger is compiled with the statement that fires it."""
+    owner = schema.tables.get(table)
+    if owner is None or not owner.columns:
+        return ""
+    words = sql.upper().split()
+    writable = next((c for c in owner.columns if c.generated is None), owner.columns[0])
+    name, column = quote(owner.name), quote(writable.name)
+    if "INSERT" in words[: words.index("ON") if "ON" in words else None]:
+        statement = f"EXPLAIN INSERT INTO main.{name} DEFAULT VALUES"
+    elif "DELETE" in words[: words.index("ON") if "ON" in words else None]:
+        statement = f"EXPLAIN DELETE FROM main.{name}"
+    else:
+        columns = ", ".join(
+            f"{quote(c.name)} = {quote(c.name)}" for c in owner.columns if c.generated is None
+        )
+        statement = f"EXPLAIN UPDATE main.{name} SET {columns or f'{column} = {column}'}"
+    return _refusal(connection, statement)
+
+
+def _refusal(connection: sqlite3.Connection, sql: str) -> str:
+    try:
+        connection.execute(sql).close()
+    except sqlite3.Error as error:
+        return str(error)
+    return ""

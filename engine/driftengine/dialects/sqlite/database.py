@@ -1,0 +1,230 @@
+"""A SQLite database as the layers above see it: one held reading connection, and transactions beside it."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING
+
+from driftengine.changes import Facts
+from driftengine.dialects.sqlite import rehearsal
+from driftengine.dialects.sqlite.connect import (
+    Location,
+    connect,
+    data_version,
+    identity,
+    parse_url,
+    state_of,
+    translated,
+)
+from driftengine.dialects.sqlite.copy import DatabaseFiles
+from driftengine.dialects.sqlite.introspect import read_catalogue, read_schema, understand
+from driftengine.dialects.sqlite.tokens import quote
+from driftengine.dialects.sqlite.transaction import Transaction, catalogue_editable, offending, pragmas
+from driftengine.dialects.sqlite.values import hand_out
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from driftengine.changes import Offending, Questions, Script, SqlValue
+    from driftengine.dialects.base import Finish, Rehearsed, StepProgress
+    from driftengine.schema import Schema, StoredObject
+
+MISSING = "missing"
+LOCK_WAIT = 5.0  # seconds that a read waits for a writer's exclusive moment
+
+
+def open_database(url: str, *, directory: Path | None = None, tidy: bool = False) -> SqliteDatabase:
+    """The database behind a URL. A missing file is no error here. Raises ConfigurationError, DatabaseError.
+
+    `tidy`: what is in the write-ahead log when nobody else uses the database is moved into it at the end.
+    """
+    return SqliteDatabase(parse_url(url, directory=directory), tidy=tidy)
+
+
+class SqliteDatabase:
+    """One target. The held connection only reads, so that its `data_version` tells of every commit but its own."""
+
+    def __init__(self, location: Location, *, tidy: bool = False) -> None:
+        self.location = location
+        self._tidy = tidy
+        self._held: sqlite3.Connection | None = None
+        if state_of(location) != "missing":
+            self._held = connect(location, write=False, tidy=tidy, timeout=LOCK_WAIT)
+
+    @property
+    def name(self) -> str:
+        """The real, absolute path."""
+        return str(self.location.path)
+
+    def state(self) -> str:
+        """`missing`, `empty` (0 bytes, or nothing stored in it) or `present`."""
+        state = state_of(self.location)
+        if state == "present" and self._held is not None:
+            with translated(self.location):
+                if self._held.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0:
+                    return "empty"
+        return state
+
+    def read(self) -> Schema:
+        """The schema now; an empty one while the file is missing."""
+        if self._held is None:
+            return understand(())
+        with translated(self.location):
+            return read_schema(self._held)
+
+    def reader(self) -> sqlite3.Connection | None:
+        """The held connection."""
+        return self._held
+
+    def facts(self, questions: Questions) -> Facts:
+        """Counts rows, and looks for NULL, where a plan asks."""
+        if self._held is None:
+            return Facts()
+        names = {table.key: table.name for table in self.read().tables.values()}
+        with translated(self.location):
+            rows = {
+                key: self._number(f"SELECT count(*) FROM {quote(names[key])}")
+                for key in questions.tables & names.keys()
+            }
+            nulls = frozenset(
+                (table, column)
+                for table, column in questions.columns
+                if table in names
+                and self._number(
+                    f"SELECT EXISTS (SELECT 1 FROM {quote(names[table])} WHERE {quote(column)} IS NULL)"
+                )
+            )
+        return Facts(rows, nulls)
+
+    def _number(self, query: str) -> int:
+        assert self._held is not None  # noqa: S101  # callers have looked
+        return int(self._held.execute(query).fetchone()[0])
+
+    def offending(self, guard: str) -> Offending:
+        """What a guard query finds on the held connection."""
+        assert self._held is not None  # noqa: S101  # a guard is only made for a table that is there
+        return offending(self._held, guard, self.location)
+
+    def files(self) -> DatabaseFiles:
+        """For backups: copies come from the held connection."""
+        return DatabaseFiles(self.location, self._held)
+
+    def mark(self) -> object:
+        """Device, inode and data_version: replacement by rename is seen by the first two, commits by the last.
+
+        https://www.sqlite.org/pragma.html#pragma_data_version: equal on one connection means that nothing was committed.
+        """
+        if self._held is None:
+            return MISSING
+        with translated(self.location):
+            return identity(self.location), data_version(self._held)
+
+    def catalogue_edits(self) -> bool:
+        """Asked of a connection to nothing: defensive mode is a property of the build and of the connection."""
+        with closing(sqlite3.connect(":memory:", isolation_level=None)) as scratch:
+            return catalogue_editable(scratch)
+
+    def rehearse(
+        self,
+        backup: Path | None,
+        workspace: Path,
+        script: Script,
+        *,
+        finish: Finish,
+        values: Mapping[str, Sequence[SqlValue]],
+        progress: StepProgress | None = None,
+    ) -> Rehearsed:
+        """See `rehearsal.rehearse`; the copy is in the same journal mode as the live database."""
+        mode = (
+            "delete" if self._held is None else str(self._held.execute("PRAGMA journal_mode").fetchone()[0])
+        )
+        return rehearsal.rehearse(
+            backup, workspace, script, journal_mode=mode, finish=finish, values=values, progress=progress
+        )
+
+    @contextmanager
+    def transaction(
+        self, *, deadline_at: float | None, lock_wait: float, values: Mapping[str, Sequence[SqlValue]]
+    ) -> Iterator[LiveTransaction]:
+        """BEGIN IMMEDIATE on a connection of its own; rolled back unless it was committed."""
+        with closing(connect(self.location, write=True, create=True, timeout=0.0)) as connection:
+            hand_out(connection, values)
+            transaction = Transaction(connection, self.location, deadline_at=deadline_at, lock_wait=lock_wait)
+            settings = pragmas(connection)
+            with transaction.open():
+                if self._held is None:
+                    # The file was missing when we looked; it is there now, and ours while the lock is held.
+                    self._held = connect(self.location, write=False, tidy=True, timeout=LOCK_WAIT)
+                yield LiveTransaction(transaction, settings, self.mark)
+
+    def space_needed(self, script: Script) -> int:
+        """Backup and copy, and for each table that is copied three times its share of the file; in bytes."""
+        if self._held is None:
+            return 0
+        with translated(self.location):
+            size = self._number("PRAGMA page_size") * self._number("PRAGMA page_count")
+        tables = max(1, len(self.read().tables))
+        return 2 * size + min(len(script.copied) * 3 * size // tables, 3 * size)
+
+    def close(self) -> None:
+        """Ends the held connection."""
+        if self._held is not None:
+            self._held.close()
+            self._held = None
+
+
+class LiveTransaction:
+    """The write transaction on the live database."""
+
+    def __init__(
+        self,
+        transaction: Transaction,
+        settings: Sequence[tuple[str, object]],
+        mark: Callable[[], object],
+    ) -> None:
+        self._transaction = transaction
+        self._settings = settings
+        self._mark = mark
+
+    def exact(self, mark: object) -> bool:
+        """Compares marks; of a database that was missing, nothing may be stored in the new one yet."""
+        if mark == MISSING:
+            return not read_catalogue(self._transaction.connection)
+        return self._mark() == mark
+
+    def hand_out(self, values: Mapping[str, Sequence[SqlValue]]) -> None:
+        """See `values.hand_out`."""
+        hand_out(self._transaction.connection, values)
+
+    def run(
+        self,
+        script: Script,
+        *,
+        endless_seconds: Mapping[int, float] | None = None,
+        progress: StepProgress | None = None,
+    ) -> int:
+        """See `Transaction.run`."""
+        return self._transaction.run(script, endless_seconds=endless_seconds, progress=progress)
+
+    def offending(self, guard: str) -> Offending:
+        """What a guard query finds inside the transaction."""
+        return self._transaction.offending(guard)
+
+    def prove(self, expected: Sequence[StoredObject]) -> None:
+        """See `Transaction.prove`."""
+        self._transaction.prove(expected, self._settings)
+
+    def writer(self) -> sqlite3.Connection:
+        """The connection; it is inside the transaction."""
+        return self._transaction.connection
+
+    @property
+    def durations(self) -> tuple[float, ...]:
+        """Seconds, by statement."""
+        return tuple(self._transaction.durations)
+
+    def commit(self) -> None:
+        """COMMIT."""
+        self._transaction.commit()

@@ -1,0 +1,104 @@
+"""What a DEFAULT clause stores. Two defaults are the same when a new row ends up with the same value.
+
+SQLite itself is asked: a one-column table with that type and that default, one row, one look.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from functools import lru_cache
+
+from driftengine.dialects.sqlite.expressions import canonical
+from driftengine.dialects.sqlite.tokens import UnreadableSQL, tokenize
+from driftengine.schema import Default
+
+# Functions whose value depends on their arguments alone, so that a default made of them is a constant.
+_DETERMINISTIC = frozenset(
+    [
+        "abs",
+        "char",
+        "coalesce",
+        "format",
+        "hex",
+        "ifnull",
+        "instr",
+        "json",
+        "json_array",
+        "json_object",
+        "length",
+        "lower",
+        "ltrim",
+        "max",
+        "min",
+        "nullif",
+        "printf",
+        "quote",
+        "replace",
+        "round",
+        "rtrim",
+        "substr",
+        "substring",
+        "trim",
+        "unicode",
+        "upper",
+        "zeroblob",
+    ]
+)
+_CONSTANT_WORDS = frozenset(
+    {"NULL", "TRUE", "FALSE", "NOT", "AND", "OR", "IS", "CAST", "AS", "COLLATE", "CASE"}
+)
+_MOMENT_WORDS = frozenset({"CURRENT_TIME", "CURRENT_DATE", "CURRENT_TIMESTAMP"})
+
+
+def default_of(sql: str, declared_type: str, *, strict: bool = False) -> Default | None:
+    """The record of a DEFAULT, or None for `DEFAULT NULL`, which is the same as none at all."""
+    value = stored_value(sql, declared_type, strict=strict) if is_constant(sql) else None
+    if value == "null:NULL":
+        return None
+    return Default(canonical(sql, columns=frozenset()), value, sql)
+
+
+@lru_cache(maxsize=4096)
+def is_constant(sql: str) -> bool:
+    """True when the expression has one value, whenever it is evaluated."""
+    try:
+        tokens = [token for token in tokenize(sql) if token.text not in {"(", ")"}]
+        whole = tokenize(sql)
+    except UnreadableSQL:
+        return False
+    if len(tokens) == 1 and tokens[0].kind == "word":
+        return tokens[0].text.upper() not in _MOMENT_WORDS
+    for position, token in enumerate(whole):
+        if token.kind != "word":
+            continue
+        called = position + 1 < len(whole) and whole[position + 1].text == "("
+        known = token.text.lower() in _DETERMINISTIC if called else False
+        if not known and token.text.upper() not in _CONSTANT_WORDS:
+            return False
+    return True
+
+
+@lru_cache(maxsize=4096)
+def stored_value(sql: str, declared_type: str, *, strict: bool = False) -> str | None:
+    """What a column of that type stores by that default, as `typeof:literal`, or None where SQLite refuses it."""
+    options = " STRICT" if strict else ""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as scratch:
+        try:
+            scratch.execute(f"CREATE TABLE scratch(filler ANY, value {declared_type} DEFAULT {sql}){options}")
+            scratch.execute("INSERT INTO scratch(filler) VALUES (NULL)")
+        except sqlite3.Error:
+            return None
+        row = scratch.execute("SELECT typeof(value) || ':' || quote(value) FROM scratch").fetchone()
+    return str(row[0])
+
+
+def addable(sql: str) -> bool:
+    """True when ALTER TABLE ADD COLUMN takes this default: a literal, a signed number, a word; no expression.
+
+    https://www.sqlite.org/lang_altertable.html#altertabaddcol
+    """
+    tokens = tokenize(sql)
+    if tokens and tokens[0].text in {"+", "-"}:
+        tokens = tokens[1:]
+    return len(tokens) == 1 and tokens[0].text.upper() not in _MOMENT_WORDS

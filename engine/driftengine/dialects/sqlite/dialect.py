@@ -1,0 +1,77 @@
+"""SQLite's decisions behind the `Dialect` protocol."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from driftengine.dialects.sqlite.guards import guard_of, rows_concerned
+from driftengine.dialects.sqlite.introspect import understand
+from driftengine.dialects.sqlite.script import as_text, build_script
+from driftengine.dialects.sqlite.strategy import is_relaxation, strategy_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from driftengine.changes import Backfill, Change, Difference, Script
+    from driftengine.schema import Schema, StoredObject
+
+
+class SqliteDialect:
+    """What is decided otherwise for SQLite than for other databases."""
+
+    name = "sqlite"
+
+    def understand(self, stored: Iterable[StoredObject]) -> Schema:
+        """See `introspect.understand`."""
+        return understand(stored)
+
+    def strategy(self, difference: Difference, actual: Schema, backfill: Backfill | None) -> str:
+        """See `strategy.strategy_of`."""
+        return strategy_of(difference, actual, backfill)
+
+    def guard(
+        self, difference: Difference, desired: Schema, actual: Schema, backfill: Backfill | None
+    ) -> str | None:
+        """See `guards.guard_of`."""
+        return guard_of(difference, desired, actual, backfill)
+
+    def concerned(self, difference: Difference, actual: Schema) -> str | None:
+        """See `guards.rows_concerned`."""
+        return rows_concerned(difference, actual)
+
+    def relaxes(self, difference: Difference) -> bool:
+        """See `strategy.is_relaxation`."""
+        return is_relaxation(difference)
+
+    def keeps_parent_key(self, difference: Difference, desired: Schema) -> bool:
+        """SQLite takes any FOREIGN KEY clause, and fails at the first row when the parent has no such key.
+
+        https://www.sqlite.org/foreignkeys.html#fk_indexes: the primary key, or a unique index over just these columns
+        without a WHERE and with the columns' own collations.
+        """
+        key = difference.desired
+        parent = desired.tables.get(key.parent)
+        if parent is None:
+            return True  # the parent is outside the models; the rehearsal will tell
+        wanted = frozenset(key.parent_columns)
+        if parent.primary_key is not None and frozenset(parent.primary_key.columns) == wanted:
+            return True
+        uniques = [frozenset(unique.columns) for unique in parent.uniques]
+        uniques += [
+            frozenset(part.effect for part in index.parts)
+            for index in desired.indexes_of(parent.key)
+            if index.unique
+            and index.where is None
+            and not any(p.is_expression or p.collation for p in index.parts)
+        ]
+        return wanted in uniques
+
+    def script(
+        self, desired: Schema, actual: Schema, changes: Sequence[Change], *, catalogue_edits: bool = True
+    ) -> Script:
+        """See `script.build_script`."""
+        return build_script(desired, actual, changes, catalogue_edits=catalogue_edits)
+
+    def script_text(self, script: Script, held: Iterable[str]) -> str:
+        """See `script.as_text`."""
+        return as_text(script, held)

@@ -1,0 +1,188 @@
+"""SQLite's own view of a schema, held against what was parsed: where the two disagree, the table is left alone."""
+
+from __future__ import annotations
+
+import itertools
+import sqlite3
+from typing import TYPE_CHECKING
+
+from driftengine.dialects.sqlite.tables import type_key
+from driftengine.dialects.sqlite.tokens import UnreadableSQL, fold, quote, tokenize
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from driftengine.schema import Column, Index, Schema, Table
+
+# A word in front of a parenthesis that is no function.
+_NO_FUNCTION = frozenset(
+    [
+        "ALL",
+        "AND",
+        "AS",
+        "BETWEEN",
+        "BY",
+        "CASE",
+        "CHECK",
+        "COLLATE",
+        "DISTINCT",
+        "ELSE",
+        "ESCAPE",
+        "EXISTS",
+        "FILTER",
+        "FROM",
+        "GLOB",
+        "IN",
+        "INDEXED",
+        "IS",
+        "LIKE",
+        "LIMIT",
+        "MATCH",
+        "NOT",
+        "ON",
+        "OR",
+        "OVER",
+        "PARTITION",
+        "REGEXP",
+        "SELECT",
+        "THEN",
+        "USING",
+        "VALUES",
+        "WHEN",
+        "WHERE",
+    ]
+)
+_BUILT_IN = frozenset({"BINARY", "NOCASE", "RTRIM"})
+_ALWAYS_THERE = frozenset({"cast", "raise"})
+
+_COLUMNS = """
+SELECT m.name, x.name, x.type, x."notnull", x.pk, x.hidden
+FROM main.sqlite_schema AS m, pragma_table_xinfo(m.name, 'main') AS x
+WHERE m.type = 'table' ORDER BY m.name, x.cid
+"""
+_FOREIGN_KEYS = """
+SELECT m.name, f.id, f."table", f."from", f."to", f.on_update, f.on_delete
+FROM main.sqlite_schema AS m, pragma_foreign_key_list(m.name, 'main') AS f
+WHERE m.type = 'table' ORDER BY m.name, f.id, f.seq
+"""
+
+
+def pragma_problems(connection: sqlite3.Connection, schema: Schema) -> dict[str, str]:
+    """By table key: what PRAGMA table_xinfo or foreign_key_list says otherwise than the parsed DDL."""
+    columns = _grouped(connection, _COLUMNS)
+    keys = _grouped(connection, _FOREIGN_KEYS)
+    problems: dict[str, str] = {}
+    for key, table in schema.tables.items():
+        problem = _disagreement(table, tuple(columns.get(key, ())), tuple(keys.get(key, ())))
+        if problem and not table.problem:
+            problems[key] = problem
+    return problems
+
+
+def _grouped(connection: sqlite3.Connection, query: str) -> dict[str, list[tuple[object, ...]]]:
+    groups: dict[str, list[tuple[object, ...]]] = {}
+    for name, *rest in connection.execute(query):
+        groups.setdefault(fold(name), []).append(tuple(rest))
+    return groups
+
+
+def _disagreement(
+    table: Table, columns: tuple[tuple[object, ...], ...], keys: tuple[tuple[object, ...], ...]
+) -> str:
+    if table.problem:
+        return ""
+    parsed = [_as_pragma(table, column) for column in table.columns]
+    actual = [_told(table, *row) for row in columns]  # type: ignore[arg-type]  # rows of table_xinfo
+    if parsed != actual:
+        odd = next((b for a, b in zip(parsed, actual, strict=False) if a != b), None)
+        return f"its stored DDL reads otherwise than PRAGMA table_xinfo says ({odd or 'number of columns'})"
+    told = {(fold(str(row[1])), fold(str(row[2])), row[4], row[5]) for row in keys}
+    read = {
+        (key.parent, column, key.on_update, key.on_delete)
+        for key in table.foreign_keys
+        for column in key.columns
+    }
+    if told != read:
+        return "its foreign keys read otherwise than PRAGMA foreign_key_list says"
+    return ""
+
+
+def _as_pragma(table: Table, column: Column) -> tuple[str, str, bool, int, int]:
+    """(name, type, NOT NULL, position in the primary key, hidden) as table_xinfo would say it."""
+    members = table.primary_key.columns if table.primary_key else ()
+    position = members.index(column.key) + 1 if column.key in members else 0
+    hidden = 0 if column.generated is None else 3 if column.generated.stored else 2
+    # NOT NULL is only compared outside the primary key, where the pragma's flag depends on how the key was written.
+    return column.key, column.type_key, column.not_null and not position, position, hidden
+
+
+def _told(
+    table: Table, name: str, declared: str, not_null: int, position: int, hidden: int
+) -> tuple[str, str, bool, int, int]:
+    column = table.column(fold(name))
+    told_type = column.type_key if column and _same_type(column.type_key, declared) else declared
+    return fold(name), told_type, bool(not_null) and not position, position, hidden
+
+
+def _same_type(parsed: str, declared: str) -> bool:
+    """The pragma keeps comments and quotes that stand inside a type; tokens compare without them."""
+    if type_key(declared) == parsed:
+        return True
+    try:
+        return [t.text.strip('"').upper() for t in tokenize(declared)] == [
+            t.text.strip('"').upper() for t in tokenize(parsed)
+        ]
+    except UnreadableSQL:
+        return False
+
+
+def compile_problems(connection: sqlite3.Connection, schema: Schema) -> dict[str, str]:
+    """By table key: a collation or a function that the table needs and this SQLite does not have."""
+    functions = {str(row[0]) for row in connection.execute("SELECT DISTINCT name FROM pragma_function_list")}
+    problems: dict[str, str] = {}
+    for key, table in schema.tables.items():
+        indexes = schema.indexes_of(key)
+        unknown = sorted(c for c in _collations(table, indexes) - _BUILT_IN if not _known(connection, c))
+        if unknown:
+            problems[key] = f"it needs the collation {unknown[0]}, which only the application has"
+            continue
+        missing = sorted(_functions(table, indexes) - functions - _ALWAYS_THERE)
+        if missing:
+            problems[key] = f"it needs the function {missing[0]}(), which only the application has"
+    return problems
+
+
+def _known(connection: sqlite3.Connection, collation: str) -> bool:
+    """PRAGMA collation_list also names collations that the schema only mentions; comparing tells."""
+    try:
+        connection.execute(f"SELECT 'a' < 'b' COLLATE {quote(collation)}")
+    except sqlite3.OperationalError:
+        return False
+    return True
+
+
+def _collations(table: Table, indexes: tuple[Index, ...]) -> set[str]:
+    found = {column.collation for column in table.columns}
+    found |= {part.collation for index in indexes for part in index.parts}
+    found |= {part.collation for unique in table.uniques for part in unique.parts}
+    found |= {part.collation for part in table.primary_key.parts} if table.primary_key else set()
+    return found - {""}
+
+
+def _functions(table: Table, indexes: tuple[Index, ...]) -> set[str]:
+    texts = [check.expression.sql for check in table.checks]
+    for column in table.columns:
+        texts += [column.default.sql] if column.default else []
+        texts += [column.generated.expression.sql] if column.generated else []
+    for index in indexes:
+        texts += [part.effect for part in index.parts if part.is_expression]
+        texts += [index.where.sql] if index.where else []
+    return {name for text in texts for name in functions_called(text)}
+
+
+def functions_called(sql: str) -> Iterator[str]:
+    """The names of the functions that an expression calls, in lower case."""
+    tokens = tokenize(sql)
+    for token, following in itertools.pairwise(tokens):
+        if token.kind == "word" and following.text == "(" and token.text.upper() not in _NO_FUNCTION:
+            yield token.text.lower()

@@ -1,0 +1,221 @@
+"""Changing a table by copying it, in the order that SQLite documents: new, copy, drop, rename.
+
+https://www.sqlite.org/lang_altertable.html#otheralter. Renaming the old table away first would rewrite the REFERENCES
+of its children. Everything that hangs on the table is carried over: rowids that an application can see, the AUTOINCREMENT
+sequence, statistics, indexes, triggers; views and foreign triggers are left alone by legacy_alter_table.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from driftengine.changes import ADD, REMOVE, Copied, Step
+from driftengine.dialects.sqlite.edit import table_tree
+from driftengine.dialects.sqlite.expressions import without_qualifier
+from driftengine.dialects.sqlite.guards import rowid_name
+from driftengine.dialects.sqlite.tables import build_table
+from driftengine.dialects.sqlite.tokens import fold, literal, quote
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from driftengine.changes import Change, Named
+    from driftengine.schema import Column, Schema, Table
+
+_PREFIX = "driftd_new_"
+
+
+def rebuild(
+    table: Table,
+    text: str,
+    changes: Sequence[Change],
+    schema: Schema,
+    *,
+    restore_text: bool,
+) -> tuple[list[Step], Copied]:
+    """The steps that turn `table` into what `text` says, its rows kept; and how to compare the rows afterwards.
+
+    `restore_text` puts the exact text back after the rename, which otherwise leaves the table's name quoted.
+    """
+    after = build_table(table_tree(text))
+    numbers = tuple(sorted({change.number for change in changes}))
+    temporary = _temporary_name(table, schema)
+    own = frozenset({table.key, fold(temporary)})
+    hanging = frozenset(one.key for one in hanging_on(table, schema))
+    source = _columns_and_values(after, table, changes)
+
+    def step(sql: str, *, rows: bool = False, endless: bool = False, objects: frozenset[str] = own) -> Step:
+        return Step(sql, numbers, objects, rows=rows, endless=endless)
+
+    steps = [
+        step(renamed(text, temporary)),
+        step(_copy(table, temporary, source, after), rows=True),
+        *[step(sql, rows=True) for sql in _sequence(table, after, temporary, schema)],
+        *[step(sql) for sql in _statistics_out(schema)],
+        step(f"DROP TABLE {quote(table.name)}", endless=True, objects=own | hanging),
+        step("PRAGMA legacy_alter_table = ON", objects=frozenset()),
+        step(f"ALTER TABLE {quote(temporary)} RENAME TO {quote(table.name)}"),
+        step("PRAGMA legacy_alter_table = OFF", objects=frozenset()),
+    ]
+    if restore_text:
+        steps.append(catalogue_edit(table.name, text, numbers))
+    dropped = {change.difference.actual.key for change in changes if _is_dropped_index(change)}
+    steps += [
+        step(one.sql, objects=own | {one.key}) for one in hanging_on(table, schema) if one.key not in dropped
+    ]
+    steps += [step(sql, rows=True) for sql in _statistics_back(table, schema)]
+    return steps, _compared(table, after, changes)
+
+
+def hanging_on(table: Table, schema: Schema) -> tuple[Named, ...]:
+    """The indexes and triggers that go when the table is dropped."""
+    return (*schema.indexes_of(table.key), *schema.triggers_of(table.key))
+
+
+def catalogue_edit(table: str, text: str, operations: tuple[int, ...]) -> Step:
+    """An edit of a table's stored DDL; whoever runs it makes the schema version move.
+
+    https://www.sqlite.org/pragma.html#pragma_writable_schema
+    """
+    return Step(
+        "UPDATE sqlite_schema SET sql = ? WHERE type = 'table' AND name = ?",
+        operations,
+        frozenset({fold(table)}),
+        (text, table),
+        catalogue=True,
+    )
+
+
+def _is_dropped_index(change: Change) -> bool:
+    return change.difference.object == "index" and change.difference.actual is not None
+
+
+def _temporary_name(table: Table, schema: Schema) -> str:
+    taken = {row.name.lower() for row in schema.stored}
+    name = f"{_PREFIX}{table.name}"
+    while name.lower() in taken:
+        name += "_"
+    return name
+
+
+def renamed(text: str, name: str) -> str:
+    """A CREATE TABLE under another name, with what refers to the table by its own name (CHECK(t.a > 0)) unqualified.
+
+    Under legacy_alter_table the rename back would leave a qualifier as it is, and refuse it.
+    """
+    tree = table_tree(text)
+    start = tree.name_span.end
+    return f"{text[: tree.name_span.start]}{quote(name)}{without_qualifier(text[start:], tree.name)}"
+
+
+def _columns_and_values(after: Table, table: Table, changes: Sequence[Change]) -> list[tuple[str, str]]:
+    """(column, expression over the old row) for every column that is stored."""
+    fills = {
+        fold(c.difference.name): c.backfill for c in changes if c.difference.object == "column" and c.backfill
+    }
+    pairs: list[tuple[str, str]] = []
+    for column in after.columns:
+        if column.generated is not None:
+            continue
+        old = table.column(column.key)
+        fill = fills.get(column.key)
+        if old is not None:
+            value = quote(old.name)
+            if fill is not None:
+                value = f"coalesce({value}, {fill.expression})"
+        elif fill is not None:
+            value = fill.expression
+        elif _is_alias(after, column) and rowid_name(table):
+            value = str(rowid_name(table))  # a new alias of the rowid takes over the rowids that are there
+        else:
+            value = f"({column.default.sql})" if column.default else "NULL"
+        pairs.append((quote(column.name), value))
+    return pairs
+
+
+def _is_alias(table: Table, column: Column) -> bool:
+    key = table.primary_key
+    return key is not None and key.rowid_alias and key.columns == (column.key,)
+
+
+def _copy(table: Table, temporary: str, pairs: list[tuple[str, str]], after: Table) -> str:
+    """OR ABORT overrides an ON CONFLICT of the table: REPLACE would silently delete duplicates during the copy."""
+    pairs = list(pairs)
+    order = ""
+    rowid = rowid_name(table)
+    if rowid is not None and rowid_name(after) is not None:
+        order = f" ORDER BY {rowid}"
+        if not (after.primary_key and after.primary_key.rowid_alias):
+            pairs.insert(0, (str(rowid_name(after)), rowid))
+    columns = ", ".join(column for column, _ in pairs)
+    values = ", ".join(value for _, value in pairs)
+    return (
+        f"INSERT OR ABORT INTO {quote(temporary)} ({columns}) SELECT {values} FROM {quote(table.name)}{order}"
+    )
+
+
+def _sequence(table: Table, after: Table, temporary: str, schema: Schema) -> list[str]:
+    """AUTOINCREMENT never gives an id twice, so the highest id that was ever given is carried over."""
+    if not (after.primary_key and after.primary_key.autoincrement):
+        return []
+    if not any(row.name == "sqlite_sequence" for row in schema.stored):
+        return []
+    old, new = literal(table.name), literal(temporary)
+    return [
+        f"DELETE FROM sqlite_sequence WHERE name = {new}",
+        f"INSERT INTO sqlite_sequence(name, seq) SELECT {new}, seq FROM sqlite_sequence WHERE name = {old}",
+    ]
+
+
+def _statistics_tables(schema: Schema) -> list[str]:
+    return [row.name for row in schema.stored if row.name in {"sqlite_stat1", "sqlite_stat4"}]
+
+
+def _statistics_out(schema: Schema) -> list[str]:
+    """Dropping a table deletes its statistics, and with them the plans that the application's queries got."""
+    out = []
+    for name in _statistics_tables(schema):
+        out += [
+            f"DROP TABLE IF EXISTS temp.driftd_{name}",
+            f"CREATE TEMP TABLE driftd_{name} AS SELECT * FROM main.{name}",
+        ]
+    return out
+
+
+def _statistics_back(table: Table, schema: Schema) -> list[str]:
+    out = []
+    for name in _statistics_tables(schema):
+        mine = f"tbl = {literal(table.name)} COLLATE NOCASE"
+        live = "idx IS NULL OR idx IN (SELECT name FROM main.sqlite_schema WHERE type = 'index')"
+        out += [
+            f"DELETE FROM main.{name} WHERE {mine}",
+            f"INSERT INTO main.{name} SELECT * FROM temp.driftd_{name} WHERE {mine} AND ({live})",
+            f"DROP TABLE temp.driftd_{name}",
+        ]
+    return out
+
+
+def _compared(table: Table, after: Table, changes: Sequence[Change]) -> Copied:
+    """Every column that is there before and after must hold the same values, but for those that the changes name."""
+    touched: set[str] = set()
+    converted: list[str] = []
+    for change in changes:
+        difference = change.difference
+        if difference.object == "column" and difference.change not in {ADD, REMOVE}:
+            if difference.aspect == "type" and difference.actual.affinity != difference.desired.affinity:
+                converted.append(difference.actual.name)
+            if change.backfill is not None or difference.aspect in {"type", "generated"}:
+                touched.add(difference.actual.key)
+        if difference.object == "primary_key":
+            touched |= set(difference.desired.columns) if difference.desired else set()
+    same = [
+        (column.name, _same_name(after, column))
+        for column in table.columns
+        if column.key not in touched and after.column(column.key) is not None
+    ]
+    return Copied(table.name, tuple(same), tuple(converted))
+
+
+def _same_name(after: Table, column: Column) -> str:
+    found = after.column(column.key)
+    return found.name if found else column.name

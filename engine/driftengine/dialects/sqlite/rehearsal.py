@@ -1,0 +1,165 @@
+"""The rehearsal: the script runs on a copy that holds the real rows, and its outcome is proved there.
+
+What is proved: every row is still there with its values, no foreign key is violated that was not before, every view and
+trigger that compiled still does, the schema can be read, and no old row reads another default.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from driftengine.dialects.base import Problem, Rehearsed
+from driftengine.dialects.sqlite import compare
+from driftengine.dialects.sqlite.connect import Location, connect
+from driftengine.dialects.sqlite.introspect import read_catalogue, read_schema
+from driftengine.dialects.sqlite.tokens import fold, tokenize, unquote
+from driftengine.dialects.sqlite.transaction import StepError, Transaction
+from driftengine.dialects.sqlite.values import hand_out
+from driftengine.errors import ProofError
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from driftengine.changes import Script, SqlValue
+    from driftengine.schema import Schema
+
+NAME = "rehearsal.db"
+
+
+def rehearse(
+    backup: Path | None,
+    workspace: Path,
+    script: Script,
+    *,
+    journal_mode: str,
+    finish: Callable[[sqlite3.Connection], object],
+    values: Mapping[str, Sequence[SqlValue]],
+    progress: Callable[[int, int], None] | None = None,
+) -> Rehearsed:
+    """Runs the script on a copy of `backup` (None: on an empty database) in the folder `workspace`.
+
+    `finish` writes what is written in the same transaction behind the script: the history. The copy stays in
+    `workspace` until the caller removes the folder.
+    """
+    copy = workspace / NAME
+    for leftover in workspace.glob(f"{NAME}*"):
+        leftover.unlink()
+    if backup is not None:
+        shutil.copyfile(backup, copy)
+    started = time.monotonic()
+    location = Location(str(copy), copy)
+    with closing(connect(location, write=True, create=True)) as connection:
+        connection.execute(f"PRAGMA journal_mode = {journal_mode}")
+        before = read_schema(connection)
+        tables = _keyed(script, before)
+        violated, broken = compare.violations(connection, tables), compare.compiles(connection, before)
+        outcome = _run(connection, location, script, finish, values, progress)
+        if outcome.failure:
+            return outcome
+        after = read_schema(connection)
+        problems = [
+            *_unreadable(script, before, after),
+            *_new_violations(violated, compare.violations(connection, _present(tables, after))),
+            *_newly_broken(broken, compare.compiles(connection, after), script, after),
+        ]
+    if backup is not None:
+        problems += [
+            Problem(text, frozenset({table}))
+            for table, text in compare.lost_rows(copy, backup, script.copied, before, after)
+        ]
+    stale = compare.changed_defaults(copy, backup, script.defaults, before) if backup else ()
+    return Rehearsed(
+        outcome.expected,
+        outcome.durations,
+        outcome.changes,
+        time.monotonic() - started,
+        copy.stat().st_size - (backup.stat().st_size if backup else 0),
+        problems=tuple(problems),
+        stale_defaults=stale,
+    )
+
+
+def _run(
+    connection: sqlite3.Connection,
+    location: Location,
+    script: Script,
+    finish: Callable[[sqlite3.Connection], object],
+    values: Mapping[str, Sequence[SqlValue]],
+    progress: Callable[[int, int], None] | None,
+) -> Rehearsed:
+    transaction = Transaction(connection, location)
+    hand_out(connection, values)
+    try:
+        with transaction.open():
+            changes = transaction.run(script, progress=progress)
+            finish(connection)
+            expected = read_catalogue(connection)
+            transaction.commit()
+    except StepError as error:
+        return Rehearsed(failure=f"{error.why} ({error.what})", failed=error.operations)
+    except ProofError as error:
+        return Rehearsed(failure=str(error))
+    return Rehearsed(expected, tuple(transaction.durations), changes)
+
+
+def _keyed(script: Script, schema: Schema) -> tuple[str, ...]:
+    """The tables whose foreign keys are checked: those whose rows or keys change, and their children."""
+    children = {
+        table.key
+        for table in schema.tables.values()
+        for key in table.foreign_keys
+        if key.parent in script.keyed
+    }
+    keys = (script.keyed | children) & schema.tables.keys()
+    return tuple(schema.tables[key].name for key in sorted(keys))
+
+
+def _present(tables: tuple[str, ...], schema: Schema) -> tuple[str, ...]:
+    names = {table.name for table in schema.tables.values()}
+    return tuple(name for name in tables if name in names)
+
+
+def _unreadable(script: Script, before: Schema, after: Schema) -> list[Problem]:
+    return [
+        Problem(f"{table.name} cannot be read after the change: {table.problem}", frozenset({key}))
+        for key, table in after.tables.items()
+        if table.problem and key in script.named and not (key in before.tables and before.tables[key].problem)
+    ]
+
+
+def _new_violations(
+    before: Mapping[str, frozenset[tuple[object, ...]] | str],
+    after: Mapping[str, frozenset[tuple[object, ...]] | str],
+) -> list[Problem]:
+    problems = []
+    for table, found in after.items():
+        known = before.get(table, frozenset())
+        if isinstance(found, str):
+            if found != known:
+                problems.append(Problem(f"foreign keys of {table}: {found}", frozenset({table})))
+        elif not isinstance(known, str) and found - known:
+            count = len(found - known)
+            problems.append(
+                Problem(f"{count} rows of {table} would violate a foreign key", frozenset({table}))
+            )
+    return problems
+
+
+def _newly_broken(
+    before: Mapping[str, str], after: Mapping[str, str], script: Script, schema: Schema
+) -> list[Problem]:
+    """A view or a trigger that worked and works no longer concerns every object of the plan that its text names."""
+    problems = []
+    for name, message in after.items():
+        if name not in before:
+            definition = schema.views.get(name) or schema.triggers[name]
+            words = {fold(unquote(token.text)) for token in tokenize(definition.sql)}
+            problems.append(
+                Problem(f"{name} would no longer work: {message}", frozenset({name} | (words & script.named)))
+            )
+    return problems

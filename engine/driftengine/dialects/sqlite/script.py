@@ -1,0 +1,216 @@
+"""From chosen changes to the statements that carry them out, in the order in which they must run. Pure: text in, text out.
+
+Drops of indexes, views and triggers come first, then new tables, then each table's own changes (by ALTER and catalogue
+edit, or in one rebuild), then drops of tables, then new indexes, views and triggers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from driftengine.changes import ADD, CATALOG, CHANGE, NATIVE, REBUILD, REMOVE, Change, Script, Step
+from driftengine.dialects.sqlite.edit import bare_definition, edited, table_tree
+from driftengine.dialects.sqlite.rebuild import catalogue_edit, hanging_on, rebuild
+from driftengine.dialects.sqlite.tokens import quote
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from driftengine.changes import Copied
+    from driftengine.schema import Schema, Table
+
+# Kinds of difference that are resolved inside one table's own DDL.
+_INSIDE = frozenset({"column", "check", "foreign_key", "primary_key", "option", "unique"})
+
+
+class _Builder:
+    """Collects the steps of one script."""
+
+    def __init__(self, desired: Schema, actual: Schema, *, catalogue_edits: bool) -> None:
+        self.desired = desired
+        self.actual = actual
+        self.catalogue_edits = catalogue_edits
+        self.steps: list[Step] = []
+        self.named: set[str] = set()
+        self.copied: list[Copied] = []
+        self.keyed: set[str] = set()
+        self.defaults: list[tuple[str, str]] = []
+
+    def add(self, sql: str, change: Change, *objects: str, endless: bool = False) -> None:
+        """One statement for one change; `objects` are the keys that it names."""
+        self.named |= set(objects)
+        self.steps.append(Step(sql, (change.number,), frozenset(objects), endless=endless))
+
+    def script(self) -> Script:
+        """What has been collected."""
+        return Script(
+            tuple(self.steps),
+            frozenset(self.named),
+            tuple(self.copied),
+            frozenset(self.keyed),
+            tuple(self.defaults),
+        )
+
+
+def build_script(
+    desired: Schema, actual: Schema, changes: Sequence[Change], *, catalogue_edits: bool = True
+) -> Script:
+    """The script that resolves the chosen changes and nothing else.
+
+    With `catalogue_edits=False` (a connection in defensive mode, or a script for another tool) what would be an edit of
+    the stored DDL is done by a rebuild.
+    """
+    builder = _Builder(desired, actual, catalogue_edits=catalogue_edits)
+    _drops(builder, changes)
+    _new_tables(builder, changes)
+    for key in dict.fromkeys(c.difference.table for c in changes if _is_inside(c, actual)):
+        inside = [c for c in changes if c.difference.table == key and _is_inside(c, actual)]
+        _inside_table(builder, actual.tables[key], inside)
+    for change in changes:
+        if change.difference.object in {"table", "virtual_table"} and change.difference.change == REMOVE:
+            builder.keyed.add(change.difference.actual.key)
+            builder.add(
+                f"DROP TABLE {quote(change.difference.actual.name)}",
+                change,
+                change.difference.actual.key,
+                *_dependents(actual, change.difference.actual.key),
+                endless=True,
+            )
+    _creations(builder, changes)
+    return builder.script()
+
+
+def _dependents(schema: Schema, table: str) -> tuple[str, ...]:
+    """What goes with a table: its indexes and triggers, the shadow tables of a virtual one."""
+    if table in schema.tables:
+        return tuple(one.key for one in hanging_on(schema.tables[table], schema))
+    return tuple(key for key, virtual in schema.virtual_tables.items() if virtual.shadow_of == table)
+
+
+def _is_inside(change: Change, actual: Schema) -> bool:
+    difference = change.difference
+    if difference.object not in _INSIDE or difference.table not in actual.tables:
+        return False
+    return not (difference.object == "unique" and change.strategy == NATIVE)
+
+
+def _drops(builder: _Builder, changes: Iterable[Change]) -> None:
+    for kind in ("trigger", "view", "index"):
+        for change in changes:
+            old = change.difference.actual
+            if change.difference.object == kind and old is not None:
+                hanging = [one.key for one in builder.actual.triggers_of(old.key)] if kind == "view" else []
+                builder.add(f"DROP {kind.upper()} {quote(old.name)}", change, old.key, *hanging)
+
+
+def _new_tables(builder: _Builder, changes: Iterable[Change]) -> None:
+    for change in changes:
+        difference = change.difference
+        if difference.object in {"table", "virtual_table"} and difference.change == ADD:
+            new = difference.desired
+            shadows = [k for k, v in builder.desired.virtual_tables.items() if v.shadow_of == new.key]
+            builder.add(new.sql, change, new.key, *shadows)
+
+
+def _creations(builder: _Builder, changes: Sequence[Change]) -> None:
+    for kind in ("index", "unique", "view", "trigger"):
+        for change in changes:
+            difference = change.difference
+            if difference.object != kind or difference.desired is None:
+                continue
+            if kind != "unique":
+                builder.add(difference.desired.sql, change, difference.desired.key)
+                _triggers_of_view(builder, change, changes)
+            elif change.strategy == NATIVE:
+                _unique_index(builder, change)
+
+
+def _triggers_of_view(builder: _Builder, change: Change, changes: Sequence[Change]) -> None:
+    """Dropping a view has dropped its triggers; those that nobody wants otherwise come back as they were."""
+    if change.difference.object != "view" or change.difference.actual is None:
+        return
+    changed = {
+        c.difference.actual.key for c in changes if c.difference.object == "trigger" and c.difference.actual
+    }
+    for trigger in builder.actual.triggers_of(change.difference.actual.key):
+        if trigger.key not in changed:
+            builder.add(trigger.sql, change, trigger.key)
+
+
+def _unique_index(builder: _Builder, change: Change) -> None:
+    """A UNIQUE constraint as a unique index: it does the same, and the table need not be copied for it."""
+    table = builder.desired.tables[change.difference.table]
+    wanted = change.difference.desired
+    columns = {column.key: column.name for column in table.columns}
+    name = wanted.name or f"uq_{table.name}_{'_'.join(columns.get(key, key) for key in wanted.columns)}"
+    name = free_name(name, {object_.name for object_ in builder.actual.stored} | builder.named)
+    parts = {part.effect: part for part in wanted.parts}
+    listed = ", ".join(
+        quote(columns.get(key, key))
+        + (f" COLLATE {quote(parts[key].collation)}" if parts[key].collation else "")
+        for key in wanted.columns
+    )
+    sql = f"CREATE UNIQUE INDEX {quote(name)} ON {quote(table.name)} ({listed})"
+    builder.add(sql, change, name.lower())
+
+
+def free_name(name: str, taken: Iterable[str]) -> str:
+    """The name, or the name with the first number that nobody has taken (SQLite folds case, and so does this)."""
+    used = {one.lower() for one in taken}
+    if name.lower() not in used:
+        return name
+    return next(f"{name}_{n}" for n in range(2, len(used) + 3) if f"{name}_{n}".lower() not in used)
+
+
+def _inside_table(builder: _Builder, table: Table, changes: Sequence[Change]) -> None:
+    wanted = builder.desired.tables[table.key]
+    builder.named.add(table.key)
+    needs_keys = {"foreign_key", "primary_key"}
+    if any(c.difference.object in needs_keys or c.strategy == REBUILD for c in changes):
+        builder.keyed.add(table.key)
+    copying = any(c.strategy == REBUILD for c in changes)
+    if copying or (not builder.catalogue_edits and any(c.strategy == CATALOG for c in changes)):
+        steps, copied = rebuild(
+            table,
+            edited(table.sql, wanted.sql, changes),
+            changes,
+            builder.actual,
+            restore_text=builder.catalogue_edits,
+        )
+        builder.steps += steps
+        builder.named |= {o for step in steps for o in step.objects}
+        builder.copied.append(copied)
+        return
+    _alter(builder, table, wanted, changes)
+
+
+def _alter(builder: _Builder, table: Table, wanted: Table, changes: Sequence[Change]) -> None:
+    """SQLite's own ALTERs first; then, where something is left that ALTER cannot do, one edit of the stored DDL."""
+    tree = table_tree(wanted.sql)
+    dropped = [c for c in changes if c.strategy == NATIVE and c.difference.change == REMOVE]
+    for change in changes:
+        if change.strategy == NATIVE and change.difference.change == ADD:
+            definition = bare_definition(tree, change.difference.desired.key)
+            builder.add(f"ALTER TABLE {quote(table.name)} ADD COLUMN {definition}", change, table.key)
+    edits = [c for c in changes if c.strategy == CATALOG]
+    if edits:
+        kept = [c for c in changes if c not in dropped]
+        text = edited(table.sql, wanted.sql, kept)
+        builder.steps.append(catalogue_edit(table.name, text, tuple(c.number for c in edits)))
+        builder.defaults += [
+            (table.name, c.difference.actual.name)
+            for c in edits
+            if c.difference.aspect == "default" and c.difference.change == CHANGE
+        ]
+    for change in dropped:
+        # DROP COLUMN comes last: it writes every row by the text that the edit has left.
+        sql = f"ALTER TABLE {quote(table.name)} DROP COLUMN {quote(change.difference.actual.name)}"
+        builder.add(sql, change, table.key, endless=True)
+
+
+def as_text(script: Script, held: Iterable[str] = ()) -> str:
+    """A script that the `sqlite3` shell accepts. `held` are lines that say what it leaves out, shown as comments."""
+    lines = [f"-- {line}" for line in held]
+    lines += ["PRAGMA foreign_keys = OFF;", "BEGIN IMMEDIATE;"]
+    lines += [step.text().rstrip().rstrip(";") + ";" for step in script.steps]
+    return "\n".join([*lines, "COMMIT;", ""])

@@ -1,0 +1,185 @@
+"""Keys, UNIQUE, CHECK, foreign keys and table options: what the models want otherwise than the database has it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from driftengine.changes import ADD, CHANGE, REMOVE, Difference
+from driftengine.schema import Check, ForeignKey, Index, KeyPart, PrimaryKey, Schema, Table, Unique
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from driftengine.diff.records import Sides
+
+Constraint = Check | ForeignKey | Unique
+
+
+def constraint_differences(sides: Sides, wanted: Table, table: Table) -> Iterator[Difference]:
+    """Every constraint in which two tables of the same name disagree."""
+    yield from _primary_key(sides, wanted, table)
+    yield from _options(sides, wanted, table)
+    yield from _uniques(sides, wanted, table)
+    yield from _paired(
+        sides, table, "check", _without(wanted.checks, table.checks), _without(table.checks, wanted.checks)
+    )
+    yield from _paired(
+        sides,
+        table,
+        "foreign_key",
+        _without(wanted.foreign_keys, table.foreign_keys),
+        _without(table.foreign_keys, wanted.foreign_keys),
+    )
+
+
+def _without(items: Iterable[Constraint], others: Iterable[Constraint]) -> list[Constraint]:
+    rest = set(others)
+    return [item for item in items if item not in rest]
+
+
+def _primary_key(sides: Sides, wanted: Table, table: Table) -> Iterator[Difference]:
+    if wanted.primary_key == table.primary_key:
+        return
+    aspect = "autoincrement" if _only_autoincrement(wanted.primary_key, table.primary_key) else ""
+    yield Difference(
+        "primary_key",
+        table.key,
+        table.name,
+        CHANGE,
+        sides.origin(lambda schema: _of(schema, table.key, "primary_key")),
+        f"{_key_text(table.primary_key, table)} → {_key_text(wanted.primary_key, wanted)}",
+        aspect,
+        wanted.primary_key,
+        table.primary_key,
+    )
+
+
+def _only_autoincrement(one: PrimaryKey | None, other: PrimaryKey | None) -> bool:
+    if one is None or other is None:
+        return False
+    same = (one.parts, one.rowid_alias, one.conflict) == (other.parts, other.rowid_alias, other.conflict)
+    return same and one.autoincrement != other.autoincrement
+
+
+def _key_text(key: PrimaryKey | None, table: Table) -> str:
+    if key is None:
+        return "no primary key"
+    names = []
+    for part in key.parts:
+        column = table.column(part.effect)
+        names.append(f"{part.effect} {column.type if column else ''}".strip() + (" DESC" * part.descending))
+    extra = " AUTOINCREMENT" if key.autoincrement else ""
+    return f"({', '.join(names)}){extra}" + (f" ON CONFLICT {key.conflict}" if key.conflict else "")
+
+
+def _of(schema: Schema, table: str, attribute: str) -> object:
+    found = schema.tables.get(table)
+    return getattr(found, attribute) if found else None
+
+
+def _options(sides: Sides, wanted: Table, table: Table) -> Iterator[Difference]:
+    for aspect, label in (("without_rowid", "WITHOUT ROWID"), ("strict", "STRICT")):
+        before, after = getattr(table, aspect), getattr(wanted, aspect)
+        if before != after:
+            yield Difference(
+                "option", table.key, table.name, CHANGE,
+                sides.origin(lambda schema, aspect=aspect: _of(schema, table.key, aspect)),  # type: ignore[misc]  # default binds
+                f"{'now' if after else 'no longer'} {label}", aspect, after, before,
+            )  # fmt: skip
+
+
+def as_unique(index: Index) -> Unique | None:
+    """The UNIQUE constraint that a unique index amounts to, or None when it is more or less than that."""
+    if not index.unique or index.where is not None or any(part.is_expression for part in index.parts):
+        return None
+    parts = frozenset(KeyPart(part.effect, collation=part.collation) for part in index.parts)
+    return Unique(parts, name=index.name, columns=tuple(part.effect for part in index.parts))
+
+
+def _uniques(sides: Sides, wanted: Table, table: Table) -> Iterator[Difference]:
+    """A unique index over the same columns satisfies a unique constraint, and the other way round."""
+    by_index = {as_unique(index) for index in sides.actual.indexes_of(table.key)}
+    by_wanted_index = {as_unique(index) for index in sides.desired.indexes_of(table.key)}
+    for unique in wanted.uniques:
+        if unique not in table.uniques and unique not in by_index:
+            yield constraint_difference(sides, table, "unique", ADD, desired=unique)
+    for unique in table.uniques:
+        if unique not in wanted.uniques and unique not in by_wanted_index:
+            yield constraint_difference(sides, table, "unique", REMOVE, actual=unique)
+
+
+def _paired(
+    sides: Sides, table: Table, kind: str, missing: list[Constraint], extra: list[Constraint]
+) -> Iterator[Difference]:
+    """A constraint over the same columns, or of the same name, that reads otherwise was changed, not replaced."""
+    left = list(extra)
+    for constraint in missing:
+        partner = next((other for other in left if _counterparts(constraint, other)), None)
+        if partner is None:
+            yield constraint_difference(sides, table, kind, ADD, desired=constraint)
+        else:
+            left.remove(partner)
+            yield constraint_difference(sides, table, kind, CHANGE, desired=constraint, actual=partner)
+    for constraint in left:
+        yield constraint_difference(sides, table, kind, REMOVE, actual=constraint)
+
+
+def _counterparts(one: Constraint, other: Constraint) -> bool:
+    if one.name and other.name:
+        return one.name.lower() == other.name.lower()
+    return bool(one.columns) and frozenset(one.columns) == frozenset(other.columns)
+
+
+def constraint_difference(
+    sides: Sides,
+    table: Table,
+    kind: str,
+    change: str,
+    *,
+    desired: Constraint | None = None,
+    actual: Constraint | None = None,
+) -> Difference:
+    """The difference in one constraint; `known` tells whether the models once described what is to go."""
+
+    def present(constraint: Constraint | None) -> Callable[[Schema], bool]:
+        return lambda schema: constraint is not None and constraint in _constraints(schema, table.key)
+
+    if change == CHANGE:
+        origin = sides.origin(lambda schema: (present(desired)(schema), present(actual)(schema)))
+        detail = f"{text_of(actual)} → {text_of(desired)}"
+    else:
+        origin = sides.origin(present(desired or actual))
+        detail = text_of(desired or actual)
+    name = (desired or actual).name or ", ".join(sorted((desired or actual).columns))  # type: ignore[union-attr]  # one is set
+    return Difference(
+        kind, table.key, name, change, origin, detail, "", desired, actual,
+        known=change == CHANGE or sides.described(present(actual), kind, table.key, name),
+    )  # fmt: skip
+
+
+def _constraints(schema: Schema, table: str) -> tuple[Constraint | None, ...]:
+    found = schema.tables.get(table)
+    if found is None:
+        return ()
+    indexes = tuple(as_unique(index) for index in schema.indexes_of(table))
+    return (*found.checks, *found.foreign_keys, *found.uniques, *indexes)
+
+
+def text_of(constraint: Constraint | None) -> str:
+    """A constraint in a line."""
+    if isinstance(constraint, Check):
+        return f"CHECK ({' '.join(constraint.expression.sql.split())})"
+    if isinstance(constraint, Unique):
+        conflict = f" ON CONFLICT {constraint.conflict}" if constraint.conflict else ""
+        return f"UNIQUE ({', '.join(constraint.columns)}){conflict}"
+    if isinstance(constraint, ForeignKey):
+        parents = f"({', '.join(constraint.parent_columns)})" if constraint.parent_columns else ""
+        actions = "".join(
+            f" ON {event} {action}"
+            for event, action in (("UPDATE", constraint.on_update), ("DELETE", constraint.on_delete))
+            if action != "NO ACTION"
+        )
+        deferred = " DEFERRABLE INITIALLY DEFERRED" if constraint.deferred else ""
+        local = ", ".join(constraint.columns)
+        return f"({local}) REFERENCES {constraint.parent_name}{parents}{actions}{deferred}"
+    return ""

@@ -1,0 +1,137 @@
+"""What a backup is: its record, the manifest that says so on disk, and which backups may go. Values only, no files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from driftengine.errors import BackupError
+from driftengine.journal import canonical
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+    from pathlib import Path
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """One backup.
+
+    `database` is the real path of what was copied and `database_id` its id in the history ("" before the first
+    migration); `created_at` UTC, ISO 8601; `size_bytes` and `sha256` are those of the file; `row_counts` and
+    `foreign_key_violations` go by table. `reason`: `migration`, `stage`, `requested`, `restore`, ...
+    """
+
+    id: str
+    path: Path
+    database: str
+    database_id: str
+    created_at: str
+    size_bytes: int
+    sha256: str
+    page_size: int
+    row_counts: Mapping[str, int]
+    schema_sha256: str
+    reason: str
+    migration_id: str | None
+    pinned: bool
+    verified: bool
+    foreign_key_violations: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def manifest(self) -> Path:
+        """Where its manifest is."""
+        return self.path.with_suffix(".json")
+
+    @property
+    def age_key(self) -> tuple[str, str]:
+        """What sorts backups from the oldest to the newest."""
+        return self.created_at, self.id
+
+    def as_document(self) -> dict[str, Any]:
+        """The backup as it stands in JSON documents."""
+        names = ("id", "sha256", "verified", "created_at", "size_bytes", "reason", "migration_id", "pinned")
+        return {"path": str(self.path), **{name: getattr(self, name) for name in names}}
+
+
+def manifest_text(backup: Backup) -> str:
+    """The manifest: readable JSON with a seal, the hash of all the rest."""
+    fields = asdict(replace(backup, notes=()))
+    fields.pop("path")
+    document = {"schema_version": SCHEMA_VERSION, **fields, "notes": list(backup.notes)}
+    return json.dumps({**document, "seal": _seal(document)}, indent=2, sort_keys=True) + "\n"
+
+
+def parse_manifest(text: str, path: Path) -> Backup:
+    """The backup whose manifest, beside the copy at `path`, has that text. Raises BackupError (`backup-manifest`)."""
+    try:
+        fields = _opened(json.loads(text), path)
+        return Backup(**{**fields, "notes": tuple(fields["notes"]), "path": path})
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise BackupError(
+            f"the manifest of {path} cannot be trusted",
+            code="backup-manifest",
+            why=f"it was altered or damaged: {error}",
+            fix="use another backup; driftd backup list shows them",
+        ) from error
+
+
+def _opened(document: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The fields of a manifest that fits its seal and the file that it stands beside."""
+    seal = document.pop("seal")
+    if seal != _seal(document):
+        raise ValueError("its content does not fit its seal")
+    if document.pop("schema_version") != SCHEMA_VERSION:
+        raise ValueError("it was written by a newer driftd")
+    if document["id"] != path.stem:
+        raise ValueError(f"it is that of {document['id']}")
+    return document
+
+
+def _seal(document: Mapping[str, Any]) -> str:
+    return hashlib.sha256(canonical(document).encode()).hexdigest()
+
+
+def choose_prunable(
+    backups: Sequence[Backup],
+    *,
+    keep: int,
+    keep_for: float,
+    max_total_size: int,
+    now: datetime,
+    database: str,
+    database_id: str = "",
+    pinned: Collection[str] = (),
+) -> tuple[Backup, ...]:
+    """Which backups may go, oldest first.
+
+    Those beyond the newest `keep`, those older than `keep_for` seconds, and the oldest while all together are larger
+    than `max_total_size` bytes. Never a pinned one (by its manifest, or by id in `pinned`), never one of another path or database id, and never the
+    newest that is left. Pinned ones do not use up `keep`, but their size counts.
+    """
+    mine = sorted(
+        (backup for backup in backups if _owned(backup, database, database_id)),
+        key=lambda backup: backup.age_key,
+    )
+    free = [backup for backup in mine if not backup.pinned and backup.id not in pinned]
+    candidates = free[:-1] if free[-1:] == mine[-1:] else free
+    total = sum(backup.size_bytes for backup in mine)
+    chosen: list[Backup] = []
+    for place, backup in enumerate(candidates):
+        age = (now - datetime.fromisoformat(backup.created_at)).total_seconds()
+        if len(free) - place > keep or age > keep_for or total > max_total_size:
+            chosen.append(backup)
+            total -= backup.size_bytes
+    return tuple(chosen)
+
+
+def _owned(backup: Backup, database: str, database_id: str) -> bool:
+    # A copied database carries its original's id to another path; a new one at the same path has another id.
+    return backup.database == database and (not backup.database_id or backup.database_id == database_id)

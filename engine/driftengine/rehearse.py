@@ -1,0 +1,157 @@
+"""Rehearsing a choice of operations until what is left of it goes through: what fails is set aside, with its reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from driftengine.changes import REBUILD, Offending, Script
+from driftengine.dialects.base import Rehearsed
+from driftengine.errors import RehearsalError
+from driftengine.plan import closed, in_copy
+from driftengine.risk import GUARDED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from driftengine.changes import SqlValue
+    from driftengine.dialects.base import Database, Dialect, Finish
+    from driftengine.plan import Operation
+    from driftengine.survey import Survey
+
+
+NOTHING = Offending(0, ())
+MOST_TRIALS = 12  # beyond that, looking for the one at fault takes longer than it is worth
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """An operation that the rows, or the rehearsal, stand in the way of."""
+
+    operation: Operation
+    reason: str
+    offending: Offending = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """What went through, the script that did it, and what was set aside on the way."""
+
+    chosen: tuple[Operation, ...]
+    script: Script
+    outcome: Rehearsed
+    blocked: tuple[Blocked, ...]
+
+
+def rehearse(
+    dialect: Dialect,
+    database: Database,
+    survey: Survey,
+    chosen: Sequence[Operation],
+    backup: Path | None,
+    workspace: Path,
+    *,
+    finish: Finish,
+    values: Mapping[str, Sequence[SqlValue]],
+    progress: Callable[[int, int], None] | None = None,
+) -> Rehearsal:
+    """Runs the chosen operations on a copy of `backup`, fewer of them each time that some fail.
+
+    Raises RehearsalError when the proof finds something that no operation accounts for.
+    """
+    stand = _Stand(dialect, database, survey, backup, workspace, finish, values, progress)
+    blocked: list[Blocked] = []
+    left = tuple(chosen)
+    while left:
+        went, script, outcome = stand.run(left)
+        if outcome.ok:
+            return Rehearsal(went, script, outcome, tuple(blocked))
+        at_fault = stand.culprit(left, _suspects(left, outcome))
+        blocked += [Blocked(o, _reason(outcome)) for o in left if o.number in at_fault]
+        left = _without(left, at_fault)
+    return Rehearsal((), Script(), Rehearsed(), tuple(blocked))
+
+
+@dataclass(frozen=True, slots=True)
+class _Stand:
+    """Where a choice of operations is tried."""
+
+    dialect: Dialect
+    database: Database
+    survey: Survey
+    backup: Path | None
+    workspace: Path
+    finish: Finish
+    values: Mapping[str, Sequence[SqlValue]]
+    progress: Callable[[int, int], None] | None
+
+    def run(self, chosen: Sequence[Operation]) -> tuple[tuple[Operation, ...], Script, Rehearsed]:
+        """One rehearsal, and a second where old rows still read a default that was to be edited.
+
+        The table is then copied, so that they keep the value.
+        """
+        left = tuple(chosen)
+        script, outcome = self._once(left)
+        if outcome.stale_defaults and not outcome.failure and not outcome.problems:
+            copied = {table.lower() for table, _ in outcome.stale_defaults}
+            left = tuple(_as_copy(o) if o.difference.table in copied and in_copy(o) else o for o in left)
+            script, outcome = self._once(left)
+        return left, script, outcome
+
+    def _once(self, chosen: Sequence[Operation]) -> tuple[Script, Rehearsed]:
+        script = self.dialect.script(
+            self.survey.wanted,
+            self.survey.actual,
+            [o.change for o in chosen],
+            catalogue_edits=self.database.catalogue_edits(),
+        )
+        outcome = self.database.rehearse(
+            self.backup,
+            self.workspace,
+            script,
+            finish=self.finish,
+            values=self.values,
+            progress=self.progress,
+        )
+        return script, outcome
+
+    def culprit(self, chosen: Sequence[Operation], suspects: Sequence[int]) -> set[int]:
+        """The one suspect without whom the rest goes through; where there is none such, all of them."""
+        if 1 < len(suspects) <= MOST_TRIALS:
+            for suspect in suspects:
+                rest = _without(chosen, {suspect})
+                if not rest or self.run(rest)[2].ok:
+                    return {suspect}
+        return set(suspects)
+
+
+def _without(operations: Sequence[Operation], numbers: set[int]) -> tuple[Operation, ...]:
+    kept = closed(operations, {o.number for o in operations} - numbers)
+    return tuple(o for o in operations if o.number in kept)
+
+
+def _as_copy(operation: Operation) -> Operation:
+    return replace(operation, change=replace(operation.change, strategy=REBUILD))
+
+
+def _suspects(operations: Sequence[Operation], outcome: Rehearsed) -> list[int]:
+    """Whom a failed statement served, or whose table or object a problem concerns; those that judge rows first."""
+    numbers = set(outcome.failed)
+    objects = frozenset[str]().union(*(problem.objects for problem in outcome.problems))
+    numbers |= {
+        o.number for o in operations if objects & {o.difference.table, o.difference.name.lower()} - {""}
+    }
+    if not numbers:
+        raise RehearsalError(
+            "the rehearsal failed",
+            code="rehearsal-failed",
+            why=_reason(outcome),
+            fix="nothing was changed; this is worth a report",
+        )
+    suspects = [o for o in operations if o.number in numbers]
+    return [o.number for o in sorted(suspects, key=lambda o: (o.judgement.risk != GUARDED, -o.number))]
+
+
+def _reason(outcome: Rehearsed) -> str:
+    return outcome.failure or "; ".join(problem.text for problem in outcome.problems)

@@ -1,0 +1,211 @@
+"""How risky is it to resolve a difference, and does it wait for a person? Pure.
+
+safe: nothing can be lost and no row is judged. guarded: done when a query over the rows finds none that stands in the way.
+destructive: something may be lost, so it is held. manual: it cannot be expressed or judged, so it is reported only.
+The codes are explained in docs/operations.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from driftengine.changes import ADD, BOTH, CHANGE, DATABASE, REMOVE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from driftengine.changes import Backfill, Difference, Facts
+
+SAFE, GUARDED, DESTRUCTIVE, MANUAL = "safe", "guarded", "destructive", "manual"
+HOLD, ALLOW, IGNORE = "hold", "allow", "ignore"
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What is to be done about a difference. `hold` says that it waits for approval; `code` names the rule."""
+
+    kind: str
+    risk: str
+    code: str
+    reason: str
+    hold: bool = False
+
+
+def judge(
+    difference: Difference,
+    facts: Facts,
+    backfill: Backfill | None,
+    *,
+    relaxes: bool = False,
+    policy: Mapping[str, str] | None = None,
+) -> Judgement:
+    """The judgement on one difference, after the rule for its kind, who moved, and the configured policy."""
+    judgement = _by_kind(difference, facts, backfill, relaxes=relaxes)
+    return _by_policy(_by_origin(judgement, difference), difference, policy or {})
+
+
+def _by_kind(d: Difference, facts: Facts, backfill: Backfill | None, *, relaxes: bool) -> Judgement:
+    if d.object == "column":
+        return _column(d, facts, backfill)
+    if d.object in {"primary_key", "option"}:
+        return _storage(d, facts)
+    if d.object in {"unique", "check", "foreign_key"}:
+        return _constraint(d, relaxes=relaxes)
+    return _object(d)
+
+
+def _safe(kind: str, reason: str) -> Judgement:
+    return Judgement(kind, SAFE, kind.replace("_", "-"), reason)
+
+
+def _guarded(kind: str, reason: str) -> Judgement:
+    return Judgement(kind, GUARDED, kind.replace("_", "-"), reason)
+
+
+def _held(kind: str, reason: str, *, code: str = "", risk: str = DESTRUCTIVE) -> Judgement:
+    return Judgement(kind, risk, code or kind.replace("_", "-"), reason, hold=True)
+
+
+def _manual(kind: str, reason: str, *, code: str = "") -> Judgement:
+    return Judgement(kind, MANUAL, code or kind.replace("_", "-"), reason, hold=True)
+
+
+def _column(d: Difference, facts: Facts, backfill: Backfill | None) -> Judgement:
+    if d.change == ADD:
+        return _new_column(d, facts, backfill)
+    if d.change == REMOVE:
+        whose = "the models no longer describe it" if d.known else "the models never described it"
+        return _held("drop_column", f"{whose}; dropping it loses its values")
+    if d.aspect == "type":
+        return _type(d)
+    if d.aspect == "not_null":
+        return _null(d, facts, backfill)
+    if d.aspect == "default":
+        return _safe("change_default", "existing rows keep their values")
+    if d.aspect == "collation":
+        return _guarded("change_collation", "values may compare otherwise under it")
+    return _generated(d)
+
+
+def _new_column(d: Difference, facts: Facts, backfill: Backfill | None) -> Judgement:
+    column = d.desired
+    if backfill is not None:
+        return _safe("add_column", f"old rows get {backfill.expression} ({backfill.source})")
+    if column.generated is not None:
+        return _safe("add_column", "its values are computed")
+    if not column.not_null or column.default is not None:
+        value = f"old rows read its default {column.default.sql}" if column.default else "old rows hold NULL"
+        return _safe("add_column", value)
+    if facts.rows.get(d.table, 0):
+        return _needs_value("add_column", d)
+    return _guarded("add_column", "it is NOT NULL without a default, and the table is empty")
+
+
+def _needs_value(kind: str, d: Difference) -> Judgement:
+    place = f"{d.table}.{d.name}"
+    ways = (
+        f"old rows need a value: give a server default, info={{'backfill': 'EXPR'}} on the column, "
+        f'"{place}" = "EXPR" under [targets.NAME.backfill], or --backfill {place}=EXPR'
+    )
+    return _held(kind, ways, code="value-needed", risk=GUARDED)
+
+
+def _type(d: Difference) -> Judgement:
+    if d.actual.affinity == d.desired.affinity:
+        return _safe("change_type", "both types store every value alike")
+    return Judgement(
+        "change_type", GUARDED, "convert-column", "done when every value survives the conversion"
+    )
+
+
+def _null(d: Difference, facts: Facts, backfill: Backfill | None) -> Judgement:
+    if not d.desired.not_null:
+        return _safe("drop_not_null", "every row satisfies it")
+    if backfill is not None:
+        return _safe("set_not_null", f"NULL becomes {backfill.expression} ({backfill.source})")
+    if (d.table, d.actual.key) in facts.nulls:
+        return _needs_value("set_not_null", d)
+    return _guarded("set_not_null", "done when no row holds NULL")
+
+
+def _generated(d: Difference) -> Judgement:
+    if d.actual.generated is None:
+        return _held("change_generated", "the values that are stored would be replaced by computed ones")
+    return _safe("change_generated", "computed values are kept or computed again")
+
+
+def _storage(d: Difference, facts: Facts) -> Judgement:
+    if d.aspect == "autoincrement":
+        return _safe("change_autoincrement", "every row keeps its key")
+    if d.aspect == "strict":
+        if d.desired:
+            return _guarded("change_strict", "done when every value is of its column's type")
+        return _safe("change_strict", "every value is allowed")
+    kind = "change_primary_key" if d.object == "primary_key" else "change_storage"
+    if facts.rows.get(d.table, 0):
+        return _held(kind, "it rewrites the identity of the rows that are there")
+    return _guarded(kind, "the table is empty")
+
+
+def _constraint(d: Difference, *, relaxes: bool) -> Judgement:
+    if d.change == REMOVE:
+        kind = f"drop_{d.object}"
+        if d.known:
+            return _safe(kind, "every row satisfies the rest")
+        return _held(kind, "the models never described it; somebody may rely on it", code="extra-constraint")
+    kind = f"add_{d.object}" if d.change == ADD else f"change_{d.object}"
+    if d.change == CHANGE and relaxes:
+        return _safe(kind, "every row that satisfied it still does")
+    return _guarded(kind, "done when every row satisfies it")
+
+
+def _object(d: Difference) -> Judgement:
+    if d.aspect == "unreadable":
+        return _manual("change_table", d.detail, code="unreadable-table")
+    if d.aspect == "name taken":
+        return _manual("create_table", d.detail, code="name-taken")
+    if d.object == "virtual_table" and d.change == CHANGE:
+        return _manual("change_virtual_table", "only its module knows how to change it")
+    if d.change == ADD:
+        kind = f"create_{d.object}"
+        return _guarded(kind, "done when no two rows collide") if _is_unique(d) else _safe(kind, d.detail)
+    if d.change == CHANGE:
+        kind = f"change_{d.object}"
+        return _guarded(kind, "done when no two rows collide") if _is_unique(d) else _safe(kind, d.detail)
+    kind = f"drop_{d.object}"
+    if d.object in {"table", "virtual_table"}:
+        return _held(kind, "the models no longer describe it; dropping it loses its rows")
+    if not d.known:
+        return _held(kind, "the models never described it; somebody may rely on it", code="extra-constraint")
+    return _safe(kind, "the models no longer describe it, and no row is lost")
+
+
+def _is_unique(d: Difference) -> bool:
+    return d.object == "index" and d.desired.unique
+
+
+def _by_origin(judgement: Judgement, d: Difference) -> Judgement:
+    """What somebody changed by hand is never silently reverted."""
+    if judgement.hold or d.origin not in {DATABASE, BOTH}:
+        return judgement
+    if d.origin == BOTH:
+        reason = "the models and the database both changed it since driftd last looked"
+        return replace(judgement, code="conflict", reason=reason, hold=True)
+    reason = "somebody changed it in the database; the models still want what was there"
+    return replace(judgement, code="changed-in-database", reason=reason, hold=True)
+
+
+def _by_policy(judgement: Judgement, d: Difference, policy: Mapping[str, str]) -> Judgement:
+    """The configuration's word on a code or a table; what is manual cannot be allowed, since nobody can do it."""
+    rule = policy.get(judgement.code) or policy.get(d.table) or ""
+    if rule == HOLD:
+        return replace(judgement, hold=True)
+    if rule == ALLOW and judgement.risk != MANUAL and judgement.code != "value-needed":
+        return replace(judgement, hold=False, reason=f"{judgement.reason} (allowed by the configuration)")
+    return judgement
+
+
+def is_ignored(judgement: Judgement, d: Difference, policy: Mapping[str, str]) -> bool:
+    """True when the configuration says to leave this alone."""
+    return IGNORE in {policy.get(judgement.code), policy.get(d.table)}

@@ -1,0 +1,128 @@
+"""Where a target stands: desired, actual and base, the drift between them, and the plan that would end it.
+
+Reading only. The same survey serves `check`, `plan` and `apply`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from driftengine import history
+from driftengine.changes import Backfill
+from driftengine.diff import Base, Drift, compare
+from driftengine.errors import PlanError
+from driftengine.plan import Plan, make_plan, questions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from driftengine.desired import Desired
+    from driftengine.dialects.base import Database, Dialect
+    from driftengine.history import Entry
+    from driftengine.schema import Schema
+    from driftengine.target import Target
+
+GIVEN = "given"
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What was found. `entries` are the rows of the history; `timings_ms` go by phase."""
+
+    desired: Desired
+    wanted: Schema
+    actual: Schema
+    drift: Drift
+    plan: Plan
+    entries: tuple[Entry, ...]
+    timings_ms: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def met(self) -> bool:
+        """True when driftd has met this database before."""
+        return any(entry.base is not None for entry in self.entries)
+
+
+def survey(dialect: Dialect, database: Database, target: Target, desired: Desired) -> Survey:
+    """Reads the database and compares. Raises DatabaseError, HistoryError, PlanError."""
+    started = time.perf_counter()
+    actual = database.read()
+    reader = database.reader()
+    entries = history.read(reader) if reader is not None else ()
+    read = time.perf_counter()
+    wanted = dialect.understand(desired.stored)
+    drift = compare(wanted, actual, _base(dialect, entries), target.ignore)
+    compared = time.perf_counter()
+    plan = Plan(())
+    backfills = known_backfills(wanted, desired, target.backfill)
+    if drift.differences:
+        facts = database.facts(questions(drift))
+        plan = make_plan(dialect, drift, wanted, actual, facts, backfills=backfills, policy=target.policy)
+    timings = {
+        "read": _milliseconds(read - started),
+        "compare": _milliseconds(compared - read),
+        "plan": _milliseconds(time.perf_counter() - compared),
+    }
+    return Survey(desired, wanted, actual, drift, plan, entries, timings)
+
+
+def _milliseconds(seconds: float) -> float:
+    return round(seconds * 1000, 3)
+
+
+def _base(dialect: Dialect, entries: tuple[Entry, ...]) -> Base | None:
+    entry = next((entry for entry in reversed(entries) if entry.base is not None), None)
+    if entry is None or entry.base is None:
+        return None
+    waiting = frozenset(str(one) for one in entry.evidence.get("waiting", ()))
+    return Base(dialect.understand(entry.base.actual), dialect.understand(entry.base.desired), waiting)
+
+
+def known_backfills(
+    wanted: Schema, desired: Desired, configured: Mapping[str, str]
+) -> dict[tuple[str, str], Backfill]:
+    """The best value that is known for each column, by (table, column) key.
+
+    What the configuration or a flag gives goes before the hint in the models, and that before the model's own default.
+    """
+    places = {
+        f"{table.name}.{column.name}".lower(): (key, column.key)
+        for key, table in wanted.tables.items()
+        for column in table.columns
+    }
+    found: dict[tuple[str, str], Backfill] = {}
+    for place, backfill in _from_models(desired):
+        if place in places:
+            found[places[place]] = backfill
+    for place, expression in configured.items():
+        if place.lower() not in places:
+            near = difflib.get_close_matches(place.lower(), places, n=3)
+            raise PlanError(
+                f"a backfill is given for {place}, which the models do not describe",
+                code="backfill-unknown",
+                why=f"the nearest columns are {', '.join(near)}" if near else "no column is called so",
+                fix="write it as table.column",
+            )
+        found[places[place.lower()]] = Backfill(f"({expression})", GIVEN)
+    return found
+
+
+def _from_models(desired: Desired) -> Iterator[tuple[str, Backfill]]:
+    for default in desired.defaults:
+        place = f"{default.table}.{default.column}".lower()
+        if default.sql is not None:
+            yield place, Backfill(f"({default.sql})", "the model's default")
+        elif default.callable is not None:
+            yield place, Backfill(f"{value_function(place)}()", f"{default.callable}() of the models", place)
+    for hint in desired.hints:
+        if hint.backfill is not None:
+            yield f"{hint.table}.{hint.column}".lower(), Backfill(f"({hint.backfill})", GIVEN)
+
+
+def value_function(place: str) -> str:
+    """The name of the SQL function that hands out the values drawn for a column."""
+    return f"driftd_value_{hashlib.sha256(place.encode()).hexdigest()[:8]}"

@@ -40,14 +40,10 @@ layers: $(STAMP)
 unit: $(STAMP)
 	@"$(BIN)/python" -m pytest -n $(JOBS) -m "not real and not bench" tests
 
-$(VENV)/.installed-real: $(STAMP)
-	@"$(BIN)/python" -m pip install --quiet --disable-pip-version-check --editable '.[dev,real]'
-	@touch "$@"
-
-test-real: $(VENV)/.installed-real  ## against published packages (downloads them once)
+test-real: $(STAMP)  ## against published packages (downloads them once)
 	@"$(BIN)/python" -m pytest -m real tests
 
-bench: $(VENV)/.installed-real  ## measure, as ratios beside Alembic
+bench: $(STAMP)  ## measure, as ratios beside Alembic (downloads packages once)
 	@"$(BIN)/python" -m pytest -m bench -s tests/bench
 
 clean:  ## remove .venv and caches

@@ -16,9 +16,9 @@ from driftengine import journal
 from driftengine.apply import Applied, Applier, Request
 from driftengine.backup_files import folder_for, journal_of
 from driftengine.desired import Desired, read_desired
-from driftengine.dialects.sqlite.database import SqliteDatabase, open_database
+from driftengine.dialects.sqlite.database import LOCK_WAIT, SqliteDatabase, name_of, open_database
 from driftengine.dialects.sqlite.dialect import SqliteDialect
-from driftengine.errors import HistoryError
+from driftengine.errors import BusyError, HistoryError
 from driftengine.survey import Survey, survey
 from driftengine.target import BackupSettings, Target
 
@@ -50,12 +50,16 @@ SCHEMA_VERSION = 1
 _DIALECT = SqliteDialect()
 
 
-def _open(target: Target, *, tidy: bool = False) -> SqliteDatabase:
-    return open_database(target.url, directory=Path(target.models.directory), tidy=tidy)
+def _open(target: Target, *, tidy: bool = False, lock_wait: float = LOCK_WAIT) -> SqliteDatabase:
+    return open_database(target.url, directory=Path(target.models.directory), tidy=tidy, lock_wait=lock_wait)
 
 
 def _head(target: Target, database: SqliteDatabase) -> Document:
-    return {"schema_version": SCHEMA_VERSION, "target": target.name, "database": database.name}
+    return _headed(target, database.name)
+
+
+def _headed(target: Target, name: str) -> Document:
+    return {"schema_version": SCHEMA_VERSION, "target": target.name, "database": name}
 
 
 def _surveyed(target: Target, database: SqliteDatabase) -> tuple[Survey, dict[str, float]]:
@@ -131,41 +135,43 @@ def apply(
     """Stages and applies now. Raises DriftError for what is refused before anything was tried."""
     desired: Desired = read_desired(target.models)
     request = Request(plan_id, tuple(approve), dry_run, allowed_by)
-    applier = Applier(_DIALECT, lambda: _open(target, tidy=not dry_run), target, desired, request, progress)
-    return _applied(applier.apply(), target, dry_run=dry_run)
+
+    def opened() -> SqliteDatabase:
+        return _open(target, tidy=not dry_run, lock_wait=target.window_timeout)
+
+    applied = Applier(_DIALECT, opened, target, desired, request, progress).apply()
+    return _applied(applied, target, dry_run=dry_run)
 
 
 def _applied(applied: Applied, target: Target, *, dry_run: bool) -> Document:
     backup = applied.backup
-    with closing(_open(target)) as database:
-        held = [_held(one, applied, database) for one in applied.held]
-        return {
-            **_head(target, database),
-            "outcome": applied.outcome,
-            "operations": len(applied.operations),
-            "duration_ms": applied.duration_ms,
-            "migration_id": applied.migration_id,
-            "plan_id": applied.plan.id if applied.plan is not None and applied.plan.operations else None,
-            "backup": backup
-            and {
-                "id": backup.id,
-                "path": str(backup.path),
-                "sha256": backup.sha256,
-                "verified": backup.verified,
-            },
-            "applied": [_named(one, applied) for one in applied.operations],
-            "held": held,
-            "blocked": [_blocked(one, applied) for one in applied.blocked],
-            "dry_run": dry_run,
-            "warnings": list(applied.warnings),
-            "error": applied.error.as_document() if applied.error is not None else None,
-        }
+    return {
+        **_headed(target, name_of(target.url, directory=Path(target.models.directory))),
+        "outcome": applied.outcome,
+        "operations": len(applied.operations),
+        "duration_ms": applied.duration_ms,
+        "migration_id": applied.migration_id,
+        "plan_id": applied.plan.id if applied.plan is not None and applied.plan.operations else None,
+        "backup": backup
+        and {
+            "id": backup.id,
+            "path": str(backup.path),
+            "sha256": backup.sha256,
+            "verified": backup.verified,
+        },
+        "applied": [_named(one, applied) for one in applied.operations],
+        "held": _held(applied, target),
+        "blocked": [_blocked(one, applied) for one in applied.blocked],
+        "dry_run": dry_run,
+        "warnings": list(applied.warnings),
+        "error": applied.error.as_document() if applied.error is not None else None,
+    }
 
 
 def _named(operation: Operation, applied: Applied) -> Document:
     names = applied.plan.names if applied.plan is not None else {}
     return {
-        "operation": applied.current(operation),
+        "operation": applied.plan.operation_id(operation.number) if applied.plan is not None else "",
         "kind": operation.judgement.kind,
         "table": names.get(operation.difference.table, operation.difference.table) or None,
         "name": operation.difference.name,
@@ -173,19 +179,34 @@ def _named(operation: Operation, applied: Applied) -> Document:
         "risk": operation.judgement.risk,
         "strategy": operation.change.strategy,
         "detail": operation.difference.detail,
-        "reason": operation.judgement.reason,
+        "reason": _reason(operation, applied),
     }
 
 
-def _held(operation: Operation, applied: Applied, database: SqliteDatabase) -> Document:
-    """A held operation with the rows that it would concern."""
-    query = _DIALECT.concerned(operation.difference, database.read())
-    rows = database.offending(query) if query else None
-    return {
-        **_named(operation, applied),
-        "rows": rows.as_documents() if rows else [],
-        "count": rows.count if rows else 0,
-    }
+def _reason(operation: Operation, applied: Applied) -> str:
+    """Why it is judged so, or for whom it waits."""
+    left_out = {o.number: o for o in (*applied.held, *(one.operation for one in applied.blocked))}
+    needed = [left_out[number] for number in sorted(operation.needs & left_out.keys())]
+    if operation.number in left_out and needed and not operation.judgement.hold:
+        return f"it needs {', '.join(f'{o.judgement.kind} {o.difference.name}' for o in needed)} first"
+    return operation.judgement.reason
+
+
+def _held(applied: Applied, target: Target) -> list[Document]:
+    """The held operations, each with the rows that it would concern as far as they can be read."""
+    if not applied.held:
+        return []
+    documents = [{**_named(one, applied), "rows": [], "count": 0} for one in applied.held]
+    try:
+        with closing(_open(target)) as database:
+            for one, document in zip(applied.held, documents, strict=True):
+                query = _DIALECT.concerned(one.difference, database.read())
+                if query:
+                    rows = database.offending(query)
+                    document |= {"rows": rows.as_documents(), "count": rows.count}
+    except BusyError:
+        pass  # what was done or not done is known; the rows are only shown
+    return documents
 
 
 def _blocked(one: Blocked, applied: Applied) -> Document:

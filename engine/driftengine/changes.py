@@ -89,7 +89,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Questions:
-    """What a plan wants to know of the rows: of tables (by key) how many they hold, of columns whether they hold NULL."""
+    """What a plan wants to know of the rows: of tables (by key) how many they hold, of columns how many of them NULL."""
 
     tables: frozenset[str] = frozenset()
     columns: frozenset[tuple[str, str]] = frozenset()
@@ -97,10 +97,10 @@ class Questions:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """The answers: the number of rows by table key; the (table, column) keys in which some row holds NULL."""
+    """The answers: the number of rows by table key; by (table, column) key how many hold NULL, where any does."""
 
     rows: Mapping[str, int] = field(default_factory=dict)
-    nulls: frozenset[tuple[str, str]] = frozenset()
+    nulls: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

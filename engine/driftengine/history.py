@@ -311,6 +311,7 @@ def write_journal(
 ) -> int:
     """Writes what the journal at `path` lacks of the rows, the newest last and with `more`; returns how many.
 
+    Two callers at once may both write a row; that is no contradiction.
     Called behind each COMMIT with all rows of the database at the real path `database`, by whoever holds the target's
     lock. Rows before the newest are marked `recovered`: a crash had come between their COMMIT and the journal, or the
     database is a copy. Its folder must be there. Raises HistoryError, BusyError.
@@ -360,9 +361,14 @@ def _forks(records: Sequence[Record]) -> list[str]:
     problems: list[str] = []
     head = ""
     restored = False
+    seen: set[str] = set()
     for record in records:
         restored = restored or record.event in RESTORES
-        if found := _hash(record):
+        found = _hash(record)
+        if (
+            found and found not in seen
+        ):  # two driftd may note the same row: one committed it, one found it missing
+            seen.add(found)
             follows = not head or restored or record.detail.get("previous") == head
             if not follows and record.detail.get("recovered"):
                 continue  # written late: it stands behind rows that came after it

@@ -113,20 +113,21 @@ def choose_prunable(
     """Which backups may go, oldest first.
 
     Those beyond the newest `keep`, those older than `keep_for` seconds, and the oldest while all together are larger
-    than `max_total_size` bytes. Never a pinned one (by its manifest, or by id in `pinned`), never one of another path or database id, and never the
-    newest that is left. Pinned ones do not use up `keep`, but their size counts.
+    than `max_total_size` bytes. Never a pinned one (by its manifest, or by id in `pinned`), never one of another path or
+    database id, and never the newest of all. A pinned one counts like any other, so `keep = 3` keeps the newest three,
+    and older ones only when they are pinned.
     """
     mine = sorted(
         (backup for backup in backups if _owned(backup, database, database_id)),
         key=lambda backup: backup.age_key,
     )
-    free = [backup for backup in mine if not backup.pinned and backup.id not in pinned]
-    candidates = free[:-1] if free[-1:] == mine[-1:] else free
     total = sum(backup.size_bytes for backup in mine)
     chosen: list[Backup] = []
-    for place, backup in enumerate(candidates):
+    for place, backup in enumerate(mine[:-1]):
+        if backup.pinned or backup.id in pinned:
+            continue
         age = (now - datetime.fromisoformat(backup.created_at)).total_seconds()
-        if len(free) - place > keep or age > keep_for or total > max_total_size:
+        if len(mine) - place > keep or age > keep_for or total > max_total_size:
             chosen.append(backup)
             total -= backup.size_bytes
     return tuple(chosen)

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from driftengine.changes import ADD, CATALOG, NATIVE, REBUILD, REMOVE, Backfill, Change, Questions
+from driftengine.changes import ADD, CATALOG, MODELS, NATIVE, REBUILD, REMOVE, Backfill, Change, Questions
 from driftengine.errors import PlanError
 from driftengine.risk import DESTRUCTIVE, GUARDED, MANUAL, SAFE, Judgement, is_ignored, judge
 
@@ -58,6 +59,11 @@ class Operation:
     def difference(self) -> Difference:
         """What it resolves."""
         return self.change.difference
+
+    def features(self) -> tuple[str, ...]:
+        """What makes it the same operation in another plan: what it is about, and what it would change."""
+        d = self.difference
+        return self.judgement.kind, d.table.lower(), d.name, d.detail, self.judgement.code
 
     def as_document(self, plan_id: str, names: Mapping[str, str]) -> dict[str, Any]:
         """As it stands in PLAN."""
@@ -115,12 +121,21 @@ class Plan:
         }
         return tuple(o for o in self.operations if o.number in closed(self.operations, chosen))
 
-    def approved(self, words: Sequence[str]) -> frozenset[int]:
-        """The numbers of the operations that `--approve` names, by id or by code. Raises PlanError."""
+    def approved(
+        self, words: Sequence[str], earlier: Mapping[str, tuple[str, ...]] | None = None
+    ) -> frozenset[int]:
+        """The numbers of the operations that `--approve` names, by id or by code. Raises PlanError.
+
+        `earlier` holds, by id, the features of what the last migration left held: its ids stay good for those operations
+        which this plan still has, unchanged, so that the answer of an apply can be approved as it is shown.
+        """
         numbers: set[int] = set()
         for word in words:
+            left_held = (earlier or {}).get(word)
             matching = {
-                o.number for o in self.operations if word in {self.operation_id(o.number), o.judgement.code}
+                o.number
+                for o in self.operations
+                if word in {self.operation_id(o.number), o.judgement.code} or o.features() == left_held
             }
             if not matching:
                 raise PlanError(
@@ -170,13 +185,18 @@ def make_plan(
     *,
     backfills: Mapping[tuple[str, str], Backfill] | None = None,
     policy: Mapping[str, str] | None = None,
+    max_calls: int | None = None,
 ) -> Plan:
-    """The plan for a drift. `backfills` goes by (table, column) key and holds the best value that is known for each."""
+    """The plan for a drift.
+
+    `backfills` goes by (table, column) key and holds the best value that is known for each; `max_calls` bounds those
+    that call the models.
+    """
     policy = {key.lower(): rule for key, rule in (policy or {}).items()}
     operations: list[Operation] = []
     for d in sorted(drift.differences, key=_position):
         backfill = needed_backfill(d, facts, backfills or {})
-        judgement = judge(d, facts, backfill, relaxes=dialect.relaxes(d), policy=policy)
+        judgement = judge(d, facts, backfill, relaxes=dialect.relaxes(d), policy=policy, max_calls=max_calls)
         judgement = _without_parent_key(dialect, judgement, d, desired)
         if is_ignored(judgement, d, policy):
             continue
@@ -186,7 +206,8 @@ def make_plan(
         )
         guard = None if judgement.code == "drop-column" else guard
         operations.append(Operation(change.number, change, judgement, guard=guard))
-    operations = [replace(o, needs=_needs(o, operations)) for o in operations]
+    operations = [replace(o, needs=_needs(o, operations, actual)) for o in operations]
+    operations = _with_a_column_left(operations, actual)
     operations = _with_waiting(operations)
     operations = _with_strategies(operations)
     operations = _with_sql(dialect, desired, actual, operations)
@@ -232,20 +253,71 @@ def _without_parent_key(dialect: Dialect, judgement: Judgement, d: Difference, d
     return Judgement(judgement.kind, MANUAL, "no-parent-key", reason, hold=True)
 
 
-def _needs(operation: Operation, operations: Iterable[Operation]) -> frozenset[int]:
-    """An operation needs those that make the tables and the columns which it reads."""
+def _needs(operation: Operation, operations: Iterable[Operation], actual: Schema) -> frozenset[int]:
+    """An operation needs those that make the tables and the columns which it reads.
+
+    A column of the type ANY needs its table to be STRICT: elsewhere ANY is a type that makes numbers of texts.
+    """
     d = operation.difference
     tables, columns = _reads(d)
     needed = set()
     for other in operations:
         made = other.difference
-        if made.change != ADD or other.number == operation.number:
+        if other.number == operation.number:
             continue
-        if made.object == "table" and made.desired.key in tables:
+        if d.object == "column" and (made.aspect, made.table) == ("strict", d.table) and _is_any(d):
             needed.add(other.number)
-        if made.object == "column" and (made.table, made.desired.key) in columns:
+        if made.object == "table" and made.change == ADD and made.desired.key in tables:
+            needed.add(other.number)
+        if any(place in columns or _mentions(d, *place) for place in _made_columns(made, actual)):
             needed.add(other.number)
     return frozenset(needed)
+
+
+def _made_columns(d: Difference, actual: Schema) -> set[tuple[str, str]]:
+    """The columns that are there once this is done; a new alias of the rowid comes with its key."""
+    if d.object == "column" and d.change == ADD:
+        return {(d.table, d.desired.key)}
+    if d.object == "primary_key" and d.desired is not None and d.desired.rowid_alias:
+        return {(d.table, key) for key in d.desired.columns if actual.tables[d.table].column(key) is None}
+    return set()
+
+
+def _mentions(d: Difference, table: str, column: str) -> bool:
+    """True where an index or a computed column names the column in an expression; rather once too often.
+
+    In SQLite a quoted name that is no column is a string: such an expression would go ahead, and mean something else.
+    """
+    texts: list[str] = []
+    if d.table == table and d.object == "index" and d.desired is not None:
+        texts = [part.effect for part in d.desired.parts if part.is_expression]
+        texts += [d.desired.where.effect] if d.desired.where else []
+    elif d.table == table and d.object == "column" and d.desired is not None and d.desired.generated:
+        texts = [d.desired.generated.expression.effect]
+    return any(re.search(rf"(?<!\w){re.escape(column)}(?!\w)", text) for text in texts)
+
+
+def _with_a_column_left(operations: Sequence[Operation], actual: Schema) -> list[Operation]:
+    """Where every column of a table goes, each of them needs what comes in their place: no table is without columns."""
+    gone: dict[str, set[int]] = {}
+    come: dict[str, set[int]] = {}
+    for o in operations:
+        d = o.difference
+        if d.object == "column" and d.change == REMOVE:
+            gone.setdefault(d.table, set()).add(o.number)
+        elif d.object == "primary_key" or (d.object == "column" and d.change == ADD):
+            come.setdefault(d.table, set()).add(o.number)
+    extra = {
+        number: frozenset(come.get(table, ()))
+        for table, numbers in gone.items()
+        if len(numbers) == len(actual.tables[table].columns)
+        for number in numbers
+    }
+    return [replace(o, needs=o.needs | extra.get(o.number, frozenset())) for o in operations]
+
+
+def _is_any(d: Difference) -> bool:
+    return d.desired is not None and d.desired.affinity == "ANY" and (d.change == ADD or d.aspect == "type")
 
 
 def _reads(d: Difference) -> tuple[set[str], set[tuple[str, str]]]:
@@ -274,6 +346,18 @@ def _with_waiting(operations: Sequence[Operation]) -> list[Operation]:
     ]
 
 
+def left_held(document: Mapping[str, Any], numbers: Iterable[int]) -> dict[str, tuple[str, ...]]:
+    """By id, the features of the operations with these numbers in a PLAN document."""
+    held = set(numbers)
+    return {
+        str(o["id"]): (
+            o["kind"], (o["table"] or "").lower(), o["name"], o["detail"], o["code"]
+        )
+        for number, o in enumerate(document.get("operations", ()), 1)
+        if number in held
+    }  # fmt: skip
+
+
 def waiting_removals(operations: Iterable[Operation]) -> list[str]:
     """The removals that wait for a person although the models once described what is to go.
 
@@ -282,6 +366,15 @@ def waiting_removals(operations: Iterable[Operation]) -> list[str]:
     return sorted(
         o.difference.identity for o in operations if o.difference.change == REMOVE and o.difference.known
     )
+
+
+def moved_by_hand(operations: Iterable[Operation]) -> dict[str, str]:
+    """Who moved, by difference, where it was not the models alone and the operation waits for a person.
+
+    The next base holds what was done by hand; without this it would look as if the models had moved.
+    """
+    found = {o.difference.identity: o.difference.origin for o in operations}
+    return {identity: origin for identity, origin in sorted(found.items()) if origin != MODELS}
 
 
 def _with_strategies(operations: Sequence[Operation]) -> list[Operation]:

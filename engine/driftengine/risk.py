@@ -39,9 +39,14 @@ def judge(
     *,
     relaxes: bool = False,
     policy: Mapping[str, str] | None = None,
+    max_calls: int | None = None,
 ) -> Judgement:
-    """The judgement on one difference, after the rule for its kind, who moved, and the configured policy."""
+    """The judgement on one difference, after the rule for its kind, who moved, and the configured policy.
+
+    `max_calls` is how often a callable of the models may be called for the values of old rows.
+    """
     judgement = _by_kind(difference, facts, backfill, relaxes=relaxes)
+    judgement = _by_calls(judgement, difference, facts, backfill, max_calls)
     return _by_policy(_by_origin(judgement, difference), difference, policy or {})
 
 
@@ -109,6 +114,29 @@ def _needs_value(kind: str, d: Difference) -> Judgement:
         f'"{place}" = "EXPR" under [targets.NAME.backfill], or --backfill {place}=EXPR'
     )
     return _held(kind, ways, code="value-needed", risk=GUARDED)
+
+
+def values_needed(d: Difference, facts: Facts) -> int:
+    """How many old rows need a value for a column that is new and NOT NULL, or becomes NOT NULL."""
+    return facts.rows.get(d.table, 0) if d.change == ADD else facts.nulls.get((d.table, d.actual.key), 0)
+
+
+def _by_calls(
+    judgement: Judgement, d: Difference, facts: Facts, backfill: Backfill | None, max_calls: int | None
+) -> Judgement:
+    """A callable is called once a row, in the models' interpreter; for very many rows SQL has to do it."""
+    if backfill is None or not backfill.callable or max_calls is None:
+        return judgement
+    calls = values_needed(d, facts)
+    if calls <= max_calls:
+        return judgement
+    place = f"{d.table}.{d.name}"
+    ways = (
+        f"{calls:,} rows need a value, and {backfill.source} is called for at most {max_calls:,}: give SQL that makes "
+        f'one for each row, "{place}" = "EXPR" under [targets.NAME.backfill], or --backfill {place}=EXPR '
+        "(lower(hex(randomblob(16))) is a random key)"
+    )
+    return _held(judgement.kind, ways, code="value-needed", risk=GUARDED)
 
 
 def _type(d: Difference) -> Judgement:
@@ -199,8 +227,8 @@ def _by_origin(judgement: Judgement, d: Difference) -> Judgement:
 def _by_policy(judgement: Judgement, d: Difference, policy: Mapping[str, str]) -> Judgement:
     """The configuration's word on a code or a table; what is manual cannot be allowed, since nobody can do it."""
     rule = policy.get(judgement.code) or policy.get(d.table) or ""
-    if rule == HOLD:
-        return replace(judgement, hold=True)
+    if rule == HOLD and not judgement.hold:
+        return replace(judgement, hold=True, reason=f"{judgement.reason} (held by the configuration)")
     if rule == ALLOW and judgement.risk != MANUAL and judgement.code != "value-needed":
         return replace(judgement, hold=False, reason=f"{judgement.reason} (allowed by the configuration)")
     return judgement

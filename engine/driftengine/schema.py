@@ -7,10 +7,10 @@ does not take part in comparison, the canonical form (`key`, `effect`) does. A d
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 
 def spelled(default: str = "") -> str:
@@ -228,6 +228,16 @@ class StoredObject:
         return self.type, self.name
 
 
+Owned = TypeVar("Owned", Index, Trigger)
+
+
+def _by_table(objects: Iterable[Owned]) -> dict[str, tuple[Owned, ...]]:
+    groups: dict[str, list[Owned]] = {}
+    for one in objects:
+        groups.setdefault(one.table, []).append(one)
+    return {table: tuple(members) for table, members in groups.items()}
+
+
 @dataclass(frozen=True, slots=True)
 class Schema:
     """Everything that a database stores about its shape. Mappings go from an object's key to the object."""
@@ -238,11 +248,18 @@ class Schema:
     triggers: Mapping[str, Trigger]
     virtual_tables: Mapping[str, VirtualTable]
     stored: tuple[StoredObject, ...] = field(default=(), compare=False)
+    _indexes: Mapping[str, tuple[Index, ...]] = field(init=False, repr=False, compare=False)
+    _triggers: Mapping[str, tuple[Trigger, ...]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # Asked once a table by everybody: with a thousand tables a search each time would take seconds.
+        object.__setattr__(self, "_indexes", _by_table(self.indexes.values()))
+        object.__setattr__(self, "_triggers", _by_table(self.triggers.values()))
 
     def indexes_of(self, table: str) -> tuple[Index, ...]:
         """The indexes of the table with that key, in the order of their names."""
-        return tuple(index for index in self.indexes.values() if index.table == table)
+        return self._indexes.get(table, ())
 
     def triggers_of(self, table: str) -> tuple[Trigger, ...]:
         """The triggers on the table or view with that key."""
-        return tuple(trigger for trigger in self.triggers.values() if trigger.table == table)
+        return self._triggers.get(table, ())

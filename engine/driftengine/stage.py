@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import shutil
 import sqlite3
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,16 +15,17 @@ from typing import TYPE_CHECKING, Any
 
 from driftengine import backup as backups
 from driftengine.backup_files import folder_for
-from driftengine.changes import Questions
+from driftengine.changes import ADD, Questions
 from driftengine.desired import draw_values
 from driftengine.errors import BackupError
 from driftengine.plan import closed
 from driftengine.rehearse import Blocked, Rehearsal, rehearse
+from driftengine.risk import values_needed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from driftengine.changes import Offending, SqlValue
+    from driftengine.changes import Difference, Offending, SqlValue
     from driftengine.dialects.base import Database, Dialect
     from driftengine.history import Entry
     from driftengine.manifest import Backup
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 
 Progress = Callable[[str, int, int], None]
 
+WORKSPACE = "rehearsal-"
 SURPLUS = 100  # values drawn beyond the rows that are there, for rows that come in between
 # A person may approve these over a guard that found rows; a broken CHECK or key cannot be approved.
 _APPROVABLE = frozenset({"convert-column", "change-primary-key", "change-storage"})
@@ -39,13 +43,13 @@ _APPROVABLE = frozenset({"convert-column", "change-primary-key", "change-storage
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """What is ready to be applied. `mark` tells later whether anything was committed since the backup began."""
+    """What is ready to be applied. `durations` are milliseconds by phase."""
 
     rehearsal: Rehearsal
     backup: Backup | None
-    mark: object
     entry: Entry
     values: Mapping[str, Sequence[SqlValue]] = field(default_factory=dict)
+    durations: Mapping[str, float] = field(default_factory=dict)
 
 
 def judged(
@@ -97,31 +101,73 @@ def _sentence(operation: Operation, offending: Offending) -> str:
 
 @contextlib.contextmanager
 def workspace(folder: Path | None) -> Iterator[Path]:
-    """A folder of our own for the rehearsal's copy, on the disk of the backups; gone afterwards."""
+    """A folder of our own for the rehearsal's copy, on the disk of the backups; gone afterwards. Raises BackupError."""
     if folder is not None:
-        _sweep(folder)
-    place = Path(tempfile.mkdtemp(prefix="rehearsal-", dir=folder))
-    lock = sqlite3.connect(place / "lock.db", isolation_level=None)
+        sweep_workspaces(folder)
+    with _writable(folder):
+        place, lock = _locked_place(folder)
     try:
-        # SQLite's own lock says that the folder's maker is alive; it dies with the process.
-        lock.execute("BEGIN EXCLUSIVE")
         yield place
     finally:
         lock.close()
         shutil.rmtree(place, ignore_errors=True)
 
 
-def _sweep(folder: Path) -> None:
+def _locked_place(folder: Path | None) -> tuple[Path, sqlite3.Connection]:
+    """A new folder and the open lock in it.
+
+    SQLite's own lock says that the folder's maker is alive; it dies with the process.
+    """
+    while True:
+        place = Path(tempfile.mkdtemp(prefix=WORKSPACE, dir=folder))
+        if (lock := _lock(place)) is not None:
+            return place, lock
+
+
+def _lock(place: Path) -> sqlite3.Connection | None:
+    """The lock of a folder; None where its maker is alive, or where somebody has taken it for a dead one's."""
+    path = place / "lock.db"
+    try:
+        lock = sqlite3.connect(path, timeout=0, isolation_level=None)
+    except sqlite3.OperationalError:
+        if place.exists():
+            raise
+        return None
+    try:
+        lock.execute("BEGIN EXCLUSIVE")
+        if path.exists():  # a sweep may have removed it between its making and our lock
+            return lock
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF not in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_CANTOPEN}:
+            lock.close()
+            raise
+    lock.close()
+    return None
+
+
+def sweep_workspaces(folder: Path) -> None:
     """Removes the folders of makers that are provably dead: nobody holds their lock."""
-    for place in folder.glob("rehearsal-*"):
+    for place in folder.glob(f"{WORKSPACE}*"):
         if not place.is_dir() or place.is_symlink():
             continue
-        with contextlib.closing(sqlite3.connect(place / "lock.db", timeout=0, isolation_level=None)) as lock:
-            try:
-                lock.execute("BEGIN EXCLUSIVE")
-            except sqlite3.OperationalError:
-                continue
+        lock = _lock(place)
+        if lock is not None:
             shutil.rmtree(place, ignore_errors=True)
+            lock.close()
+
+
+@contextlib.contextmanager
+def _writable(folder: Path | None) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, sqlite3.OperationalError) as error:
+        full = getattr(error, "errno", None) in {errno.ENOSPC, errno.EDQUOT}
+        raise BackupError(
+            f"the rehearsal has no place in {folder or tempfile.gettempdir()}",
+            code="disk-full" if full else "backup-folder",
+            why=str(error),
+            fix="free some space, or point backup.directory at another disk",
+        ) from error
 
 
 def make_stage(
@@ -140,7 +186,7 @@ def make_stage(
 
     Raises BackupError, RehearsalError, ModelsError, DatabaseError.
     """
-    mark = database.mark()
+    started = time.monotonic()
     values = _drawn(target, database, chosen)
     backup: Backup | None = None
     folder: Path | None = None
@@ -156,6 +202,7 @@ def make_stage(
             progress=progress,
             deadline_at=deadline_at,
         )
+    backed_up = time.monotonic()
     try:
         with workspace(folder) as place:
             needed = database.space_needed(
@@ -176,7 +223,11 @@ def make_stage(
     except BaseException:
         discard(backup)
         raise
-    return Stage(rehearsal, backup, mark, entry, values)
+    durations = {
+        "backup": round((backed_up - started) * 1000, 3),
+        "rehearsal": round((time.monotonic() - backed_up) * 1000, 3),
+    }
+    return Stage(rehearsal, backup, entry, values, durations)
 
 
 def discard(backup: Backup | None) -> None:
@@ -205,8 +256,13 @@ def _drawn(
         fill = operation.change.backfill
         if fill is None or not fill.callable:
             continue
-        table = operation.difference.table
-        rows = database.facts(Questions(frozenset({table}))).rows.get(table, 0)
+        needed = values_needed(operation.difference, database.facts(_asked(operation.difference)))
         name, _, column = fill.callable.rpartition(".")
-        drawn[fill.expression.removesuffix("()")] = draw_values(target.models, name, column, rows + SURPLUS)
+        drawn[fill.expression.removesuffix("()")] = draw_values(target.models, name, column, needed + SURPLUS)
     return drawn
+
+
+def _asked(d: Difference) -> Questions:
+    if d.change == ADD:
+        return Questions(frozenset({d.table}))
+    return Questions(columns=frozenset({(d.table, d.actual.key)}))

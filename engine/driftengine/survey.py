@@ -8,11 +8,11 @@ from __future__ import annotations
 import difflib
 import hashlib
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from driftengine import history
-from driftengine.changes import Backfill
+from driftengine.changes import MODELS, Backfill
 from driftengine.diff import Base, Drift, compare
 from driftengine.errors import PlanError
 from driftengine.plan import Plan, make_plan, questions
@@ -42,6 +42,17 @@ class Survey:
     timings_ms: Mapping[str, float] = field(default_factory=dict)
 
     @property
+    def in_step(self) -> bool:
+        """True when the database is what the models describe."""
+        return not self.drift.differences
+
+    @property
+    def base_is_old(self) -> bool:
+        """True when the models describe something else than when base was recorded."""
+        base = history.latest_base(self.entries)
+        return base is not None and base.desired != self.desired.stored
+
+    @property
     def met(self) -> bool:
         """True when driftd has met this database before."""
         return any(entry.base is not None for entry in self.entries)
@@ -49,19 +60,27 @@ class Survey:
 
 def survey(dialect: Dialect, database: Database, target: Target, desired: Desired) -> Survey:
     """Reads the database and compares. Raises DatabaseError, HistoryError, PlanError."""
+    with database.snapshot():
+        return _surveyed(dialect, database, target, desired)
+
+
+def _surveyed(dialect: Dialect, database: Database, target: Target, desired: Desired) -> Survey:
     started = time.perf_counter()
     actual = database.read()
     reader = database.reader()
     entries = history.read(reader) if reader is not None else ()
     read = time.perf_counter()
     wanted = dialect.understand(desired.stored)
-    drift = compare(wanted, actual, _base(dialect, entries), target.ignore)
+    drift = _with_memory(compare(wanted, actual, _base(dialect, entries), target.ignore), entries)
     compared = time.perf_counter()
     plan = Plan(())
     backfills = known_backfills(wanted, desired, target.backfill)
     if drift.differences:
         facts = database.facts(questions(drift))
-        plan = make_plan(dialect, drift, wanted, actual, facts, backfills=backfills, policy=target.policy)
+        plan = make_plan(
+            dialect, drift, wanted, actual, facts,
+            backfills=backfills, policy=target.policy, max_calls=target.backfill_max_rows,
+        )  # fmt: skip
     timings = {
         "read": _milliseconds(read - started),
         "compare": _milliseconds(compared - read),
@@ -74,8 +93,25 @@ def _milliseconds(seconds: float) -> float:
     return round(seconds * 1000, 3)
 
 
+def _with_memory(drift: Drift, entries: tuple[Entry, ...]) -> Drift:
+    """What was done by hand and still waits keeps its origin, though base holds it by now."""
+    entry = _last_with_base(entries)
+    moved = entry.evidence.get("moved", {}) if entry is not None else {}
+    return replace(
+        drift,
+        differences=tuple(
+            replace(d, origin=moved[d.identity]) if d.origin == MODELS and d.identity in moved else d
+            for d in drift.differences
+        ),
+    )
+
+
+def _last_with_base(entries: tuple[Entry, ...]) -> Entry | None:
+    return next((entry for entry in reversed(entries) if entry.base is not None), None)
+
+
 def _base(dialect: Dialect, entries: tuple[Entry, ...]) -> Base | None:
-    entry = next((entry for entry in reversed(entries) if entry.base is not None), None)
+    entry = _last_with_base(entries)
     if entry is None or entry.base is None:
         return None
     waiting = frozenset(str(one) for one in entry.evidence.get("waiting", ()))

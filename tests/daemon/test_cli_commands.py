@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
+import subprocess
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -137,6 +139,18 @@ def test_the_script_of_a_plan_can_be_run(migrated: Path) -> None:
     with closing(sqlite3.connect(migrated / "app.db")) as connection:
         connection.executescript(script)
     assert execute(migrated, "SELECT title, due FROM task") == [("one", None), ("two", None)]
+
+
+@pytest.mark.skipif(shutil.which("sqlite3") is None, reason="the sqlite3 shell is not installed")
+def test_the_shell_stops_where_a_script_fails(migrated: Path) -> None:
+    """A copy that the rows refuse is not followed by the drop of the table: the shell is told to stop, and rolls back."""
+    (migrated / "schema.sql").write_text(BEFORE.replace("code TEXT", "code TEXT, CHECK (code <> 'b')"))
+    script = settled(driftd("plan", *BARE, "--sql", folder=migrated), 1).out
+    done = subprocess.run(
+        ["sqlite3", str(migrated / "app.db")], input=script, text=True, capture_output=True, check=False
+    )
+    assert "CHECK constraint failed" in done.stderr
+    assert execute(migrated, "SELECT title, code FROM task") == [("one", "a"), ("two", "b")]
 
 
 def test_sql_and_json_exclude_each_other(migrated: Path) -> None:

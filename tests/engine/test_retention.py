@@ -62,7 +62,7 @@ def test_the_newest_is_never_pruned() -> None:
 
 
 def test_a_pinned_backup_is_never_pruned() -> None:
-    """Pinned by its manifest or by the caller; it does not use up `keep`, but its size counts."""
+    """Pinned by its manifest or by the caller; it counts like any other, and stays."""
     backups = [kept(1, pinned=True), kept(2), kept(3), kept(4)]
     assert chosen(backups, keep=2) == ["b2"]
     assert chosen(backups, keep=2, pinned={"b2"}) == []

@@ -53,7 +53,7 @@ def create(state: State, chosen: Chosen, reason: str) -> int:
 @json_option
 @click.pass_obj
 def list_(state: State, chosen: Chosen) -> int:
-    """List the backups of a database, the newest first. Exit code: 0, or 2 error."""
+    """List the backups of a database, the oldest first. Exit code: 0, or 2 error."""
     from driftd.cli.render.backup import render_list
 
     target = chosen.target()

@@ -73,7 +73,14 @@ class Chosen:
         """The engine's target; raises ConfigurationError."""
         from driftd.config.target import build_target
 
-        return build_target(self.configuration())
+        configuration = self.configuration()
+        if configuration.source.how == "shipped":
+            click.echo(
+                "no driftd.toml here: using the shipped configuration, which describes the MCP Task Orchestrator\n"
+                "  (yours: --url and --models, or a driftd.toml; `driftd config show --shipped` is an example)",
+                err=True,
+            )
+        return build_target(configuration)
 
 
 _TARGET_OPTIONS = (

@@ -60,6 +60,7 @@ def load(request: Request) -> Configuration:
         source, document = Source(None, "none"), _bare_document(request)
     else:
         source = locate(request.config, request.environment, request.directory)
+        _require_url(request, source)
         document, lines = _read(source)
     # Everything is settled before anything is raised: a person corrects all mistakes in one go.
     settler = Settler(source, lines, request.environment, request.directory, request.flags)
@@ -77,6 +78,18 @@ def load(request: Request) -> Configuration:
     if settler.mistakes:
         raise invalid(source.label, settler.mistakes)
     return configuration
+
+
+def _require_url(request: Request, source: Source) -> None:
+    """Models of one's own must never meet the database of the shipped example."""
+    if source.how != "shipped" or "models" not in request.flags or request.environment.get("DRIFTD_URL"):
+        return
+    raise ConfigurationError(
+        "--models is given, and no database",
+        code="target-missing",
+        why="no configuration file was found, and the shipped one describes another service's database",
+        fix="add --url sqlite:///PATH, or write a driftd.toml (`driftd config show --shipped` is an example)",
+    )
 
 
 def _bare_document(request: Request) -> dict[str, object]:

@@ -90,7 +90,7 @@ TARGET: tuple[Setting, ...] = (
         "mode",
         "choice",
         "window",
-        "`observe` never writes, `window` applies in startup windows only, `dev` also on save.",
+        "What the daemon does by itself: `observe` never writes, `window` applies in startup windows only, `dev` also on save.",
         ("observe", "window", "dev"),
     ),
     Setting("probe_timeout", "duration", 60, "How long importing the models may take."),

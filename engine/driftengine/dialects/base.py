@@ -71,6 +71,9 @@ class Dialect(Protocol):
     def name(self) -> str:
         """Its name in URLs."""
 
+    def versions(self) -> Mapping[str, str]:
+        """What carries the statements out, for the history."""
+
     def understand(self, stored: Iterable[StoredObject]) -> Schema:
         """The schema that a list of stored objects describes."""
 
@@ -124,6 +127,10 @@ class WriteTransaction(Protocol):
     def hand_out(self, values: Mapping[str, Sequence[SqlValue]]) -> None:
         """Makes values that were drawn from the models' callables available to the script."""
 
+    @property
+    def durations(self) -> tuple[float, ...]:
+        """Seconds, by statement that has run."""
+
     def writer(self) -> Any:
         """What `history.append` writes through."""
 
@@ -146,6 +153,9 @@ class Database(Protocol):
 
     def reader(self) -> Any:
         """What `history.read` reads through, or None while the database is missing."""
+
+    def snapshot(self) -> AbstractContextManager[None]:
+        """While it is open, all reading sees one state of the database. It may be opened within itself."""
 
     def facts(self, questions: Questions) -> Facts:
         """Answers about the rows."""

@@ -97,15 +97,25 @@ def as_unique(index: Index) -> Unique | None:
 
 
 def _uniques(sides: Sides, wanted: Table, table: Table) -> Iterator[Difference]:
-    """A unique index over the same columns satisfies a unique constraint, and the other way round."""
+    """A unique index over the same columns satisfies a unique constraint, and the other way round.
+
+    UNIQUE over the wanted primary key says nothing new.
+    """
     by_index = {as_unique(index) for index in sides.actual.indexes_of(table.key)}
     by_wanted_index = {as_unique(index) for index in sides.desired.indexes_of(table.key)}
+    key = _unique_by_key(wanted)
     for unique in wanted.uniques:
-        if unique not in table.uniques and unique not in by_index:
+        if unique not in table.uniques and unique not in by_index and unique.parts != key:
             yield constraint_difference(sides, table, "unique", ADD, desired=unique)
     for unique in table.uniques:
-        if unique not in wanted.uniques and unique not in by_wanted_index:
+        if unique not in wanted.uniques and unique not in by_wanted_index and unique.parts != key:
             yield constraint_difference(sides, table, "unique", REMOVE, actual=unique)
+
+
+def _unique_by_key(table: Table) -> frozenset[KeyPart] | None:
+    """What the primary key keeps unique, as the parts of a UNIQUE constraint."""
+    parts = table.primary_key.parts if table.primary_key else ()
+    return frozenset(KeyPart(part.effect, collation=part.collation) for part in parts) or None
 
 
 def _paired(
@@ -125,9 +135,13 @@ def _paired(
 
 
 def _counterparts(one: Constraint, other: Constraint) -> bool:
+    """Columns hold at most one foreign key that people think of; two CHECKs of other names are two rules."""
+    same_columns = bool(one.columns) and frozenset(one.columns) == frozenset(other.columns)
+    if isinstance(one, ForeignKey):
+        return same_columns
     if one.name and other.name:
         return one.name.lower() == other.name.lower()
-    return bool(one.columns) and frozenset(one.columns) == frozenset(other.columns)
+    return same_columns
 
 
 def constraint_difference(

@@ -33,7 +33,8 @@ def render_apply(document: Mapping[str, Any], look: Look, *, flags: str = "", dr
         lines += waiting_lines(document["held"], operations, look)
     if document["blocked"]:
         count = plural(len(document["blocked"]), "operation is", "operations are")
-        lines += ["", f"  {look.paint('Blocked', 'bold', 'red')}: {count} stopped by rows:"]
+        by = " by rows" if all(one.get("rows") for one in document["blocked"]) else ""
+        lines += ["", f"  {look.paint('Blocked', 'bold', 'red')}: {count} stopped{by}:"]
         lines += waiting_lines(document["blocked"], operations, look)
     lines += [look.wrap(f"warning: {escape(text)}", 2, 4) for text in document.get("warnings", ())]
     if document["error"]:
@@ -86,7 +87,13 @@ def _next(document: Mapping[str, Any], flags: str, look: Look, *, dry_run: bool)
         lines.append((f"driftd apply{flags}{plan}", "apply exactly this"))
     lines += approvals(document["held"], _operations(document), flags)
     if document["blocked"]:
-        lines.append((f"driftd plan{flags}", "correct the rows, then look again"))
+        rows = all(one.get("rows") for one in document["blocked"])
+        purpose = (
+            "correct the rows, then see what would happen"
+            if rows
+            else "put that right, then see what would happen"
+        )
+        lines.append((f"driftd apply{flags} --dry-run", purpose))
     if document["outcome"] == "deferred":
         lines.append((f"driftd apply{flags}", "try again"))
     if document["error"] and document["error"].get("code"):

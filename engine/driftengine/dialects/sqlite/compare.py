@@ -7,13 +7,14 @@ and by their storage class.
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 from driftengine.changes import Copied
 from driftengine.dialects.sqlite.connect import file_uri
-from driftengine.dialects.sqlite.guards import rowid_name
-from driftengine.dialects.sqlite.tokens import fold, quote
+from driftengine.dialects.sqlite.projection import is_alias, rowid_name
+from driftengine.dialects.sqlite.tokens import fold, quote, tokenize, unquote
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -54,9 +55,12 @@ def changed_defaults(
         for table, column in pairs:
             name, record = quote(table), schema.tables[fold(table)]
             every = Copied(table, tuple((one.name, one.name) for one in record.columns))
-            query = (
-                f"SELECT 1 FROM before.{name} AS b JOIN main.{name} AS a ON {_match(record, record, every)}"
-            )
+            match = _match(record, record, every)
+            if match is None:
+                # Rows that cannot be told apart may be old ones: a copy of the table keeps their value.
+                found.append((table, column))
+                continue
+            query = f"SELECT 1 FROM before.{name} AS b JOIN main.{name} AS a ON {match}"
             if connection.execute(f"{query} WHERE {_differs([(column, column)])} LIMIT 1").fetchone():
                 found.append((table, column))
     return tuple(found)
@@ -99,7 +103,13 @@ def _table(connection: sqlite3.Connection, copied: Copied, before: Table, after:
 
 
 def _match(before: Table, after: Table, copied: Copied) -> str | None:
-    """How a row is found again: by rowid where both have one, else by an unchanged primary key."""
+    """How a row is found again: by rowid where both have one, else by an unchanged primary key.
+
+    A column that has become the alias gives the row its rowid, whatever that was before.
+    """
+    for column in before.columns:
+        if is_alias(after, column) and not is_alias(before, column):
+            return f"a.{quote(column.name)} = b.{quote(column.name)}"
     old, new = rowid_name(before), rowid_name(after)
     if old is not None and new is not None:
         return f"a.{new} = b.{old}"
@@ -140,8 +150,10 @@ def violations(
         except sqlite3.OperationalError as error:
             found[fold(table)] = str(error)
         else:
-            # The number of the key within the table (the last field) moves when keys are added or removed.
-            found[fold(table)] = frozenset((row[1], row[2]) for row in rows)
+            # The number of the key within the table (the last field) moves when keys are added or removed. Without a
+            # rowid every row is called NULL, so equal ones are counted.
+            times = Counter((row[1], row[2]) for row in rows)
+            found[fold(table)] = frozenset((*key, n) for key, count in times.items() for n in range(count))
     return found
 
 
@@ -160,23 +172,42 @@ def compiles(connection: sqlite3.Connection, schema: Schema) -> dict[str, str]:
 
 
 def _trigger_refusal(connection: sqlite3.Connection, sql: str, table: str, schema: Schema) -> str:
-    """A trigger is compiled with the statement that fires it."""
-    owner = schema.tables.get(table)
-    if owner is None or not owner.columns:
+    """A trigger is compiled with the statement that fires it, on its table or (INSTEAD OF) on its view."""
+    owner = schema.tables.get(table) or schema.views.get(table)
+    if owner is None:
         return ""
-    words = sql.upper().split()
-    writable = next((c for c in owner.columns if c.generated is None), owner.columns[0])
-    name, column = quote(owner.name), quote(writable.name)
-    if "INSERT" in words[: words.index("ON") if "ON" in words else None]:
-        statement = f"EXPLAIN INSERT INTO main.{name} DEFAULT VALUES"
-    elif "DELETE" in words[: words.index("ON") if "ON" in words else None]:
-        statement = f"EXPLAIN DELETE FROM main.{name}"
-    else:
-        columns = ", ".join(
-            f"{quote(c.name)} = {quote(c.name)}" for c in owner.columns if c.generated is None
-        )
-        statement = f"EXPLAIN UPDATE main.{name} SET {columns or f'{column} = {column}'}"
-    return _refusal(connection, statement)
+    name = f"main.{quote(owner.name)}"
+    event = _event(sql)
+    if event == "INSERT":
+        return _refusal(connection, f"EXPLAIN INSERT INTO {name} DEFAULT VALUES")
+    if event == "DELETE":
+        return _refusal(connection, f"EXPLAIN DELETE FROM {name}")
+    try:
+        rows = connection.execute(f"PRAGMA main.table_info({quote(owner.name)})").fetchall()
+    except sqlite3.OperationalError as error:
+        return str(error)  # a view that does not compile has no columns
+    # A plain table_info leaves generated columns out: they cannot be updated.
+    unknown = _named_by_update_of(sql) - {fold(row[1]) for row in rows}
+    if unknown:
+        return f"no such column: {min(unknown)}"  # SQLite says nothing; the trigger would never fire again
+    columns = ", ".join(f"{quote(row[1])} = {quote(row[1])}" for row in rows)
+    return _refusal(connection, f"EXPLAIN UPDATE {name} SET {columns}") if columns else ""
+
+
+def _event(sql: str) -> str:
+    """INSERT, DELETE or UPDATE: the first of these words behind `CREATE TRIGGER name`."""
+    words = (token.text.upper() for token in tokenize(sql)[3:])
+    return next((word for word in words if word in {"INSERT", "DELETE", "UPDATE"}), "")
+
+
+def _named_by_update_of(sql: str) -> set[str]:
+    """The columns between `UPDATE OF` and ON."""
+    tokens = tokenize(sql)[3:]
+    words = [token.text.upper() for token in tokens]
+    start = words.index("UPDATE") + 1
+    if words[start] != "OF":
+        return set()
+    return {fold(unquote(token.text)) for token in tokens[start + 1 : words.index("ON", start)]} - {","}
 
 
 def _refusal(connection: sqlite3.Connection, sql: str) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import time
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from driftengine.changes import Facts
 from driftengine.dialects.sqlite import rehearsal
@@ -20,8 +23,15 @@ from driftengine.dialects.sqlite.connect import (
 from driftengine.dialects.sqlite.copy import DatabaseFiles
 from driftengine.dialects.sqlite.introspect import read_catalogue, read_schema, understand
 from driftengine.dialects.sqlite.tokens import quote
-from driftengine.dialects.sqlite.transaction import Transaction, catalogue_editable, offending, pragmas
+from driftengine.dialects.sqlite.transaction import (
+    Transaction,
+    catalogue_editable,
+    offending,
+    patiently,
+    pragmas,
+)
 from driftengine.dialects.sqlite.values import hand_out
+from driftengine.errors import DatabaseError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,26 +42,46 @@ if TYPE_CHECKING:
     from driftengine.schema import Schema, StoredObject
 
 MISSING = "missing"
-LOCK_WAIT = 5.0  # seconds that a read waits for a writer's exclusive moment
+LOCK_WAIT = 5.0  # seconds
 
 
-def open_database(url: str, *, directory: Path | None = None, tidy: bool = False) -> SqliteDatabase:
+def open_database(
+    url: str, *, directory: Path | None = None, tidy: bool = False, lock_wait: float = LOCK_WAIT
+) -> SqliteDatabase:
     """The database behind a URL. A missing file is no error here. Raises ConfigurationError, DatabaseError.
 
-    `tidy`: what is in the write-ahead log when nobody else uses the database is moved into it at the end.
+    `tidy`: what is in the write-ahead log when nobody else uses the database is moved into it at the end. `lock_wait`:
+    seconds that a read waits for a writer's exclusive moment.
     """
-    return SqliteDatabase(parse_url(url, directory=directory), tidy=tidy)
+    return SqliteDatabase(parse_url(url, directory=directory), tidy=tidy, lock_wait=lock_wait)
+
+
+def name_of(url: str, *, directory: Path | None = None) -> str:
+    """The real, absolute path behind a URL, without opening anything. Raises ConfigurationError."""
+    return str(parse_url(url, directory=directory).path)
 
 
 class SqliteDatabase:
     """One target. The held connection only reads, so that its `data_version` tells of every commit but its own."""
 
-    def __init__(self, location: Location, *, tidy: bool = False) -> None:
+    def __init__(self, location: Location, *, tidy: bool = False, lock_wait: float = LOCK_WAIT) -> None:
         self.location = location
         self._tidy = tidy
+        self._lock_wait = lock_wait
+        self._file: tuple[int, int] | None = None
         self._held: sqlite3.Connection | None = None
         if state_of(location) != "missing":
-            self._held = connect(location, write=False, tidy=tidy, timeout=LOCK_WAIT)
+            self._held = self._connected()
+
+    def _connected(self) -> sqlite3.Connection:
+        """The held connection, as soon as no lock stands in the way of its first read."""
+        self._file = identity(self.location)
+        held = patiently(
+            lambda: connect(self.location, write=False, tidy=self._tidy, timeout=0.0),
+            time.monotonic() + self._lock_wait,
+        )
+        held.execute(f"PRAGMA busy_timeout = {int(min(self._lock_wait, LOCK_WAIT) * 1000)}")
+        return held
 
     @property
     def name(self) -> str:
@@ -74,9 +104,26 @@ class SqliteDatabase:
         with translated(self.location):
             return read_schema(self._held)
 
-    def reader(self) -> sqlite3.Connection | None:
-        """The held connection."""
-        return self._held
+    def reader(self) -> Reader | None:
+        """The held connection, with SQLite's errors turned into ours."""
+        return None if self._held is None else Reader(self._held, self.location)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """A read transaction on the held connection.
+
+        With a rollback journal each statement outside of one waits anew for a moment in which nobody commits.
+        """
+        if self._held is None or self._held.in_transaction:
+            yield
+            return
+        with translated(self.location):
+            self._held.execute("BEGIN")
+        try:
+            yield
+        finally:
+            if self._held.in_transaction:
+                self._held.execute("ROLLBACK")
 
     def facts(self, questions: Questions) -> Facts:
         """Counts rows, and looks for NULL, where a plan asks."""
@@ -88,15 +135,14 @@ class SqliteDatabase:
                 key: self._number(f"SELECT count(*) FROM {quote(names[key])}")
                 for key in questions.tables & names.keys()
             }
-            nulls = frozenset(
-                (table, column)
+            nulls = {
+                (table, column): self._number(
+                    f"SELECT count(*) FROM {quote(names[table])} WHERE {quote(column)} IS NULL"
+                )
                 for table, column in questions.columns
                 if table in names
-                and self._number(
-                    f"SELECT EXISTS (SELECT 1 FROM {quote(names[table])} WHERE {quote(column)} IS NULL)"
-                )
-            )
-        return Facts(rows, nulls)
+            }
+        return Facts(rows, {place: count for place, count in nulls.items() if count})
 
     def _number(self, query: str) -> int:
         assert self._held is not None  # noqa: S101  # callers have looked
@@ -149,14 +195,28 @@ class SqliteDatabase:
         self, *, deadline_at: float | None, lock_wait: float, values: Mapping[str, Sequence[SqlValue]]
     ) -> Iterator[LiveTransaction]:
         """BEGIN IMMEDIATE on a connection of its own; rolled back unless it was committed."""
-        with closing(connect(self.location, write=True, create=True, timeout=0.0)) as connection:
+        _require_rights(self.location)
+        give_up_at = time.monotonic() + lock_wait if deadline_at is None else deadline_at
+        connection = patiently(
+            lambda: connect(self.location, write=True, create=True, timeout=0.0), give_up_at
+        )
+        with closing(connection):
             hand_out(connection, values)
             transaction = Transaction(connection, self.location, deadline_at=deadline_at, lock_wait=lock_wait)
-            settings = pragmas(connection)
             with transaction.open():
+                settings = pragmas(connection)
                 if self._held is None:
                     # The file was missing when we looked; it is there now, and ours while the lock is held.
-                    self._held = connect(self.location, write=False, tidy=True, timeout=LOCK_WAIT)
+                    self._tidy = True
+                    self._held = self._connected()
+                if identity(self.location) != self._file:
+                    # What we read and what we would write are two files.
+                    raise DatabaseError(
+                        f"{self.location} was replaced",
+                        code="database-replaced",
+                        why="another file has its name since it was opened",
+                        fix="try again: the file that is there now will be opened",
+                    )
                 yield LiveTransaction(transaction, settings, self.mark)
 
     def space_needed(self, script: Script) -> int:
@@ -173,6 +233,35 @@ class SqliteDatabase:
         if self._held is not None:
             self._held.close()
             self._held = None
+
+
+def _require_rights(location: Location) -> None:
+    """SQLite would find out only at the first page that it writes: the folder must take a journal."""
+    path = location.path
+    if not path.exists():
+        return
+    log = any(path.with_name(f"{path.name}{end}").exists() for end in ("-journal", "-wal"))
+    for place in (path,) if log else (path, path.parent):
+        if not os.access(place, os.W_OK):
+            raise DatabaseError(
+                f"{location} may only be read",
+                code="database-read-only",
+                why=f"this user has no right to write {place}",
+                fix=f"give this user the right to write {location} and its folder, or run driftd as the owner",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """A connection to read the history through."""
+
+    connection: sqlite3.Connection
+    location: Location
+
+    def execute(self, sql: str, parameters: Sequence[Any] = (), /) -> sqlite3.Cursor:
+        """Runs one statement. Raises DatabaseError, BusyError."""
+        with translated(self.location):
+            return self.connection.execute(sql, parameters)
 
 
 class LiveTransaction:

@@ -93,12 +93,18 @@ def stored_value(sql: str, declared_type: str, *, strict: bool = False) -> str |
     return str(row[0])
 
 
-def addable(sql: str) -> bool:
-    """True when ALTER TABLE ADD COLUMN takes this default: a literal, a signed number, a word; no expression.
+@lru_cache(maxsize=4096)
+def addable(sql: str, declared_type: str) -> bool:
+    """True when ALTER TABLE ADD COLUMN takes this default, and old rows then read what new rows would store.
 
-    https://www.sqlite.org/lang_altertable.html#altertabaddcol
+    It refuses expressions (https://www.sqlite.org/lang_altertable.html#altertabaddcol), and old rows read some literals
+    without the column's affinity: `TEXT DEFAULT TRUE` as the integer 1, about which integrity_check complains.
     """
-    tokens = tokenize(sql)
-    if tokens and tokens[0].text in {"+", "-"}:
-        tokens = tokens[1:]
-    return len(tokens) == 1 and tokens[0].text.upper() not in _MOMENT_WORDS
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as scratch:
+        scratch.execute("CREATE TABLE scratch AS SELECT 1 AS filler")
+        try:
+            scratch.execute(f"ALTER TABLE scratch ADD COLUMN value {declared_type} DEFAULT {sql}")
+        except sqlite3.Error:
+            return False
+        row = scratch.execute("SELECT typeof(value) || ':' || quote(value) FROM scratch").fetchone()
+    return str(row[0]) == stored_value(sql, declared_type)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+import sqlite3
 from typing import TYPE_CHECKING
 
 from driftengine.dialects.sqlite.guards import guard_of, rows_concerned
@@ -20,6 +22,10 @@ class SqliteDialect:
     """What is decided otherwise for SQLite than for other databases."""
 
     name = "sqlite"
+
+    def versions(self) -> dict[str, str]:
+        """Not those of the models' interpreter, which may have a SQLite of its own."""
+        return {"driftd_python": platform.python_version(), "driftd_sqlite": sqlite3.sqlite_version}
 
     def understand(self, stored: Iterable[StoredObject]) -> Schema:
         """See `introspect.understand`."""

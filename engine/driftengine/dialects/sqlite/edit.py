@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from driftengine.changes import ADD, REMOVE
 from driftengine.dialects.sqlite import ddl
 from driftengine.dialects.sqlite.parse import parse
-from driftengine.dialects.sqlite.tables import constraints_of, table_level
+from driftengine.dialects.sqlite.tables import constraints_of, primary_key_of, table_level
 from driftengine.dialects.sqlite.tokens import UnreadableSQL, fold, quote, tokenize
+from driftengine.errors import RehearsalError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -33,6 +34,7 @@ class _Draft:
     columns: list[str] = field(default_factory=list)
     constraints: list[str] = field(default_factory=list)
     options: str | None = None
+    leaving: tuple[Any, ...] = ()
 
 
 def edited(sql: str, wanted_sql: str, changes: Iterable[Change]) -> str:
@@ -41,10 +43,40 @@ def edited(sql: str, wanted_sql: str, changes: Iterable[Change]) -> str:
     Both are CREATE TABLE texts; the changes are those of columns, constraints, the key and the options.
     """
     tree, wanted = table_tree(sql), table_tree(wanted_sql)
+    changes = tuple(changes)
     draft = _Draft(tree)
+    draft.leaving = tuple(
+        c.difference.actual for c in changes if c.difference.object in {"check", "unique", "foreign_key"}
+    )
     for change in changes:
         _apply(draft, wanted, change)
-    return _assemble(draft)
+    return _proved(_assemble(draft), tree, changes)
+
+
+def _proved(text: str, before: ddl.CreateTable, changes: Iterable[Change]) -> str:
+    """The text, once it has been read back and holds just the columns that it should. Raises RehearsalError."""
+    keys = {fold(column.name) for column in before.columns}
+    for change in changes:
+        if change.difference.object == "column" and change.difference.change == REMOVE:
+            keys.discard(change.difference.actual.key)
+        elif change.difference.object == "column" and change.difference.change == ADD:
+            keys.add(change.difference.desired.key)
+    try:
+        found = {fold(column.name) for column in table_tree(text).columns}
+    except UnreadableSQL as error:
+        raise _unusable(before.name, str(error)) from error
+    if not keys <= found:
+        raise _unusable(before.name, f"{', '.join(sorted(keys - found))} got lost")
+    return text
+
+
+def _unusable(table: str, why: str) -> RehearsalError:
+    return RehearsalError(
+        f"the definition of {table} could not be edited",
+        code="rehearsal-failed",
+        why=why,
+        fix="nothing was changed; this is worth a report",
+    )
 
 
 def table_tree(sql: str) -> ddl.CreateTable:
@@ -66,8 +98,10 @@ def _apply(draft: _Draft, wanted: ddl.CreateTable, change: Change) -> None:
             _change_column(draft, wanted, difference.aspect, difference.desired.key)
     elif difference.object == "primary_key":
         _change_key(draft, wanted)
+        _sync_implied(draft, wanted)
     elif difference.object == "option":
         draft.options = _options(draft, wanted, difference.aspect)
+        _sync_implied(draft, wanted)
     else:
         _change_constraint(draft, wanted, difference.desired, difference.actual)
 
@@ -98,7 +132,14 @@ def _column(tree: ddl.CreateTable, key: str) -> ddl.ColumnDefinition:
 def _drop_column(draft: _Draft, key: str) -> None:
     column = _column(draft.tree, key)
     draft.dropped.add(column.start)
-    # A constraint written in the column goes with it in the text; what else it reads is the plan's concern.
+    for clause, constraint in constraints_of(draft.tree):
+        inline = column.start <= clause.start < column.end
+        if set(constraint.columns) == {key}:
+            # A constraint on nothing but the column goes with it, wherever it is written.
+            draft.dropped |= set() if inline else {clause.start}
+        elif inline and not any(same_constraint(constraint, one) for one in draft.leaving):
+            # One that says something about other columns is a removal of its own, and is not lost on the way.
+            draft.constraints.append(table_level(clause, column.name, draft.tree.sql))
 
 
 def _change_column(draft: _Draft, wanted: ddl.CreateTable, aspect: str, key: str) -> None:
@@ -132,15 +173,17 @@ def _change_type(
         start = before.type_span.start if text else before.name_span.end
         draft.replaced.append((start, before.type_span.end, text))
     else:
-        draft.replaced.append((before.name_span.end, before.name_span.end, f" {text}"))
+        # In front of the clauses that are inserted at the same place: a type comes first.
+        draft.replaced.insert(0, (before.name_span.end, before.name_span.end, f" {text}"))
 
 
 def _removal(sql: str, clause: ddl.Clause) -> tuple[int, int, str]:
-    """Cuts a clause out together with the white space before it."""
+    """Cuts a clause out together with the white space before it, but for the newline that ends a comment there."""
     start = clause.start
     while start > 0 and sql[start - 1].isspace():
         start -= 1
-    return start, clause.end, ""
+    line = sql[sql.rfind("\n", 0, start) + 1 : start]
+    return start, clause.end, "\n" if "--" in line else ""
 
 
 def _change_constraint(draft: _Draft, wanted: ddl.CreateTable, new: Any, old: Any) -> None:
@@ -191,7 +234,7 @@ def _change_key(draft: _Draft, wanted: ddl.CreateTable) -> None:
     draft.dropped |= {c.start for c in draft.tree.constraints if c.kind == "primary key"}
     for column in wanted.columns:
         for clause in column.clauses_of("primary key"):
-            _key_in_column(draft, wanted, column, wanted.sql[clause.start : clause.end])
+            _key_in_column(draft, wanted, column, clause)
     for clause in wanted.constraints:
         if clause.kind == "primary key":
             draft.constraints.insert(0, wanted.sql[clause.start : clause.end])
@@ -200,33 +243,37 @@ def _change_key(draft: _Draft, wanted: ddl.CreateTable) -> None:
             _add_alias(draft, wanted, [fold(member.column or "") for member in clause.columns])
 
 
-def _key_in_column(draft: _Draft, wanted: ddl.CreateTable, column: ddl.ColumnDefinition, text: str) -> None:
+def _key_in_column(
+    draft: _Draft, wanted: ddl.CreateTable, column: ddl.ColumnDefinition, clause: ddl.Clause
+) -> None:
     present = next((c for c in draft.tree.columns if fold(c.name) == fold(column.name)), None)
     if present is None:
-        _new_key_column(draft, wanted, column, text)
+        _new_key_column(draft, wanted, column, clause)
         return
     _take_type(draft, wanted, fold(column.name))
     end = present.end
-    draft.replaced.append((end, end, f" {text}"))
+    draft.replaced.append((end, end, f" {wanted.sql[clause.start : clause.end]}"))
 
 
 def _add_alias(draft: _Draft, wanted: ddl.CreateTable, members: Sequence[str]) -> None:
     """The one member of a table-level key that is new and an alias of the rowid comes with the key."""
     present = {fold(c.name) for c in draft.tree.columns}
-    if (
-        len(members) == 1
-        and members[0] not in present
-        and _column(wanted, members[0]).type.upper() == "INTEGER"
-    ):
+    if len(members) == 1 and members[0] not in present and members[0] in _alias(wanted):
         draft.columns.append(bare_definition(wanted, members[0]))
 
 
-def _new_key_column(draft: _Draft, wanted: ddl.CreateTable, column: ddl.ColumnDefinition, text: str) -> None:
+def _new_key_column(
+    draft: _Draft, wanted: ddl.CreateTable, column: ddl.ColumnDefinition, clause: ddl.Clause
+) -> None:
     """A key column that is added on its own stands in the draft already; an alias of the rowid comes with its key."""
-    if column.type.upper() == "INTEGER":
+    if fold(column.name) in _alias(wanted):
+        text = wanted.sql[clause.start : clause.end]
         draft.columns.append(f"{bare_definition(wanted, fold(column.name))} {text}")
         return
-    draft.constraints.insert(0, f"PRIMARY KEY ({quote(column.name)})")
+    label = f"CONSTRAINT {quote(clause.name)} " if clause.name else ""
+    order = " DESC" if clause.descending else ""
+    conflict = f" ON CONFLICT {clause.conflict}" if clause.conflict else ""
+    draft.constraints.insert(0, f"{label}PRIMARY KEY ({quote(column.name)}{order}){conflict}")
 
 
 def _take_type(draft: _Draft, wanted: ddl.CreateTable, key: str) -> None:
@@ -238,6 +285,33 @@ def _take_type(draft: _Draft, wanted: ddl.CreateTable, key: str) -> None:
         _change_type(draft, wanted, present, after)
     if (present.clause("not null") is None) != (after.clause("not null") is None):
         _change_column(draft, wanted, "not_null", key)
+
+
+def _sync_implied(draft: _Draft, wanted: ddl.CreateTable) -> None:
+    """What comes and goes with key and storage is no operation of its own: an alias's type, and NOT NULL."""
+    for key in _alias(draft.tree) ^ _alias(wanted):
+        before, after = _find(draft.tree, key), _find(wanted, key)
+        if before and after and before.type.upper() != after.type.upper():
+            _change_type(draft, wanted, before, after)
+    for key in _never_null(draft.tree) ^ _never_null(wanted):
+        before, after = _find(draft.tree, key), _find(wanted, key)
+        if before and after and (before.clause("not null") is None) != (after.clause("not null") is None):
+            _change_column(draft, wanted, "not_null", key)
+
+
+def _find(tree: ddl.CreateTable, key: str) -> ddl.ColumnDefinition | None:
+    return next((column for column in tree.columns if fold(column.name) == key), None)
+
+
+def _alias(tree: ddl.CreateTable) -> set[str]:
+    key = primary_key_of(tree)
+    return set(key.columns) if key is not None and key.rowid_alias else set()
+
+
+def _never_null(tree: ddl.CreateTable) -> set[str]:
+    """The columns that are NOT NULL without saying so."""
+    key = primary_key_of(tree)
+    return set(key.columns) if key is not None and (tree.without_rowid or tree.strict) else _alias(tree)
 
 
 def _options(draft: _Draft, wanted: ddl.CreateTable, aspect: str) -> str:
@@ -265,7 +339,8 @@ def _assemble(draft: _Draft) -> str:
                 before = separator
             out.append((before if out else "") + _with_replacements(sql, start, end, draft.replaced))
         if position == last_column:
-            out += [(separator if out else "") + text for text in draft.columns]
+            for text in draft.columns:
+                out.append((separator if out else "") + text)
     out += [separator + text for text in draft.constraints]
     head, tail = sql[: items[0][0]], sql[items[-1][1] : tree.body.end]
     options = sql[tree.body.end :] if draft.options is None else f"){draft.options}"
@@ -282,10 +357,23 @@ def _separator(sql: str, items: Sequence[tuple[int, int]]) -> str:
 
 
 def _with_replacements(sql: str, start: int, end: int, replaced: Iterable[tuple[int, int, str]]) -> str:
-    text: list[str] = []
+    pieces: list[str] = []
     position = start
-    for first, last, new in sorted(set(replaced)):
+    for first, last, new in sorted(dict.fromkeys(replaced), key=lambda one: one[:2]):
         if first >= start and last <= end:
-            text += [sql[position:first], new]
+            pieces += [sql[position:first], new]
             position = max(position, last)
-    return "".join([*text, sql[position:end]])
+    return _joined([*pieces, sql[position:end]])
+
+
+def _joined(pieces: Iterable[str]) -> str:
+    """The pieces in one text; a space keeps words apart that came to stand side by side (`1` and `UNIQUE`)."""
+    text = ""
+    for piece in pieces:
+        touching = text and piece and _in_word(text[-1]) and _in_word(piece[0])
+        text += f" {piece}" if touching else piece
+    return text
+
+
+def _in_word(character: str) -> bool:
+    return character.isalnum() or character in "_$"

@@ -178,8 +178,10 @@ class ExpressionParser:
         cursor.at += 1
         members = [] if cursor.word == ")" else self._list()
         cursor.expect(")")
-        piece = _negatable(left, f"IN ({_joined(members)})")
         literals = frozenset(member.text for member in members) if all(m.literal for m in members) else None
+        if literals is not None:  # their order has no effect, and neither has one that stands there twice
+            members = sorted({member.text: member for member in members}.values(), key=lambda m: m.text)
+        piece = _negatable(left, f"IN ({_joined(members)})")
         return piece._replace(operand=left.text, members=literals)
 
     def _table_name(self) -> str:

@@ -9,13 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from driftengine.changes import ADD, REMOVE
+from driftengine.dialects.sqlite.projection import key_of, rows_after
 from driftengine.dialects.sqlite.tokens import quote
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from driftengine.changes import Backfill, Difference
-    from driftengine.schema import Check, Column, ForeignKey, Index, KeyPart, Schema, Table
+    from driftengine.schema import Check, Column, ForeignKey, Index, Schema, Table, Unique
 
 # Declared types whose values are numbers; DATETIME, DATE or JSON have the same affinity and hold text by right.
 _NUMBERS = ("INT", "REAL", "FLOA", "DOUB", "NUMERIC", "DECIMAL", "BOOL")
@@ -33,8 +34,7 @@ def guard_of(
     if difference.object == "check":
         return _check(difference.desired, table, desired.tables[table.key])
     if difference.object == "unique":
-        parts = [(quote(name), "") for name in difference.desired.columns]
-        return _duplicates(table, _rows(table, desired.tables[table.key]), parts, "")
+        return _unique(difference.desired, table, desired.tables[table.key])
     if difference.object == "foreign_key":
         return _orphans(difference.desired, table, desired, actual)
     if difference.object == "index" and difference.desired.unique:
@@ -63,22 +63,6 @@ def rows_concerned(difference: Difference, actual: Schema) -> str | None:
     if difference.object in {"table", "column", "primary_key", "option"}:
         return any_row(table)
     return None
-
-
-def key_of(table: Table) -> str:
-    """SQL that names a row for a person: its primary key, else its rowid."""
-    names = [quote(name) for name in table.primary_key.columns] if table.primary_key else []
-    if not names:
-        return rowid_name(table) or "NULL"
-    return names[0] if len(names) == 1 else " || ', ' || ".join(f"quote({name})" for name in names)
-
-
-def rowid_name(table: Table) -> str | None:
-    """A name under which the rowid can be read, or None where there is none or columns hide all three."""
-    if table.without_rowid:
-        return None
-    taken = {column.key for column in table.columns}
-    return next((name for name in ("rowid", "_rowid_", "oid") if name not in taken), None)
 
 
 def any_row(table: Table) -> str:
@@ -121,7 +105,10 @@ def lossy(name: str, before: str, after: Column) -> str:
     if after.affinity in {"BLOB", "ANY"}:
         return ""
     looks = f"CAST({name} AS NUMERIC) = CAST({name} AS TEXT)"
-    spelled_otherwise = f"({text} AND {looks} AND CAST(CAST({name} AS NUMERIC) AS TEXT) IS NOT {name})"
+    spelled = [f"CAST(CAST({name} AS NUMERIC) AS TEXT) IS NOT {name}"]
+    if after.affinity == "REAL":  # '2' and '2.0' are both the number 2.0
+        spelled.append(f"CAST(CAST({name} AS REAL) AS TEXT) IS NOT {name}")
+    spelled_otherwise = f"({text} AND {looks} AND {' AND '.join(spelled)})"
     conditions = [spelled_otherwise]
     if after.affinity == "REAL":
         whole = f"typeof({name}) = 'integer' AND CAST(CAST({name} AS REAL) AS INTEGER) IS NOT {name}"
@@ -134,38 +121,43 @@ def lossy(name: str, before: str, after: Column) -> str:
     return " OR ".join(conditions)
 
 
-def _rows(table: Table, wanted: Table) -> str:
-    """The table's rows as they will be, for a constraint that reads columns which are only being added."""
-    present = {column.key for column in table.columns}
-    new = [
-        f"({column.default.sql if column.default else 'NULL'}) AS {quote(column.name)}"
-        for column in wanted.columns
-        if column.key not in present and column.generated is None
-    ]
-    if not new:
-        return quote(table.name)
-    return f"(SELECT *, {', '.join(new)} FROM {quote(table.name)}) AS {quote(table.name)}"
-
-
 def _check(check: Check, table: Table, wanted: Table) -> str:
     names = {column.key: column.name for column in (*wanted.columns, *table.columns)}
     shown = [quote(names[key]) for key in sorted(check.columns) if key in names]
     value = shown[0] if len(shown) == 1 else " || ', ' || ".join(f"quote({name})" for name in shown) or "NULL"
-    return f"SELECT {key_of(table)}, {value} FROM {_rows(table, wanted)} WHERE NOT ({check.expression.sql})"
+    source, key = rows_after(table, wanted)
+    return f"SELECT {key}, {value} FROM {source} WHERE NOT ({check.expression.sql})"
+
+
+def _unique(unique: Unique, table: Table, wanted: Table) -> str:
+    own = {part.effect: part for part in unique.parts}
+    parts = [(quote(name), own[name].collation or _own_collation(name, wanted)) for name in unique.columns]
+    return _duplicates(rows_after(table, wanted), parts, "")
 
 
 def _unique_index(index: Index, table: Table, wanted: Table) -> str:
-    parts = [(_part(part), part.collation) for part in index.parts]
-    where = index.where.sql if index.where else ""
-    return _duplicates(table, _rows(table, wanted), parts, where)
+    return _duplicates(
+        rows_after(table, wanted), _parts(index, wanted), index.where.sql if index.where else ""
+    )
 
 
-def _part(part: KeyPart) -> str:
-    return part.effect if part.is_expression else quote(part.effect)
+def _parts(index: Index, table: Table) -> list[tuple[str, str]]:
+    return [
+        (part.effect, part.collation)
+        if part.is_expression
+        else (quote(part.effect), part.collation or _own_collation(part.effect, table))
+        for part in index.parts
+    ]
 
 
-def _duplicates(table: Table, rows: str, parts: Iterable[tuple[str, str]], where: str) -> str:
+def _own_collation(key: str, table: Table) -> str:
+    column = table.column(key)
+    return column.collation if column else ""
+
+
+def _duplicates(rows: tuple[str, str], parts: Iterable[tuple[str, str]], where: str) -> str:
     """Values that stand in more than one row, under the collation of the key; NULL is never equal to NULL."""
+    source, key = rows
     listed = list(parts)
     values = " || ', ' || ".join(f"quote({text})" for text, _ in listed)
     conditions = [f"{text} IS NOT NULL" for text, _ in listed] + ([f"({where})"] if where else [])
@@ -173,14 +165,13 @@ def _duplicates(table: Table, rows: str, parts: Iterable[tuple[str, str]], where
         f"{text} COLLATE {quote(collation)}" if collation else text for text, collation in listed
     )
     return (
-        f"SELECT min({key_of(table)}), {values} || ' in ' || count(*) || ' rows' FROM {rows}"
+        f"SELECT min({key}), {values} || ' in ' || count(*) || ' rows' FROM {source}"
         f" WHERE {' AND '.join(conditions)} GROUP BY {groups} HAVING count(*) > 1"
     )
 
 
 def _orphans(key: ForeignKey, table: Table, desired: Schema, actual: Schema) -> str:
     """Rows whose key is complete and points at no parent. A parent table that is only being made has no row."""
-    wanted = desired.tables[table.key]
     names = [quote(name) for name in key.columns]
     value = names[0] if len(names) == 1 else " || ', ' || ".join(f"quote({name})" for name in names)
     complete = " AND ".join(f"c.{name} IS NOT NULL" for name in names)
@@ -188,15 +179,23 @@ def _orphans(key: ForeignKey, table: Table, desired: Schema, actual: Schema) -> 
     missing = ""
     if parent is not None and key.parent_columns:
         pairs = zip(key.parent_columns, names, strict=True)
-        match = " AND ".join(f"p.{quote(column)} = c.{name}" for column, name in pairs)
-        missing = f" AND NOT EXISTS (SELECT 1 FROM {quote(parent.name)} AS p WHERE {match})"
-    rows = _rows(table, wanted)
-    source = (
-        f"{rows} AS c"
-        if rows == quote(table.name)
-        else rows.removesuffix(f" AS {quote(table.name)}") + " AS c"
-    )
-    return f"SELECT {key_of(table)}, {value} FROM {source} WHERE {complete}{missing}"
+        wanted = desired.tables.get(key.parent, parent)
+        match = " AND ".join(
+            f"p.{quote(column)} = {_as_parent(column, name, wanted)}" for column, name in pairs
+        )
+        parents, _ = rows_after(parent, wanted, "p")
+        missing = f" AND NOT EXISTS (SELECT 1 FROM {parents} WHERE {match})"
+    source, row = rows_after(table, desired.tables[table.key], "c")
+    return f"SELECT {row}, {value} FROM {source} WHERE {complete}{missing}"
+
+
+def _as_parent(column: str, name: str, parent: Table) -> str:
+    """A child's value is compared as the parent's column would store it: 2 is no match for '02'.
+
+    https://www.sqlite.org/foreignkeys.html#fk_basics
+    """
+    found = parent.column(column)
+    return f"CAST(c.{name} AS TEXT)" if found is not None and found.affinity == "TEXT" else f"c.{name}"
 
 
 def _strict(table: Table, wanted: Table) -> str:
@@ -213,29 +212,33 @@ def _strict(table: Table, wanted: Table) -> str:
     judged = [
         (quote(column.name), allowed[column.affinity])
         for column in wanted.columns
-        if column.affinity in allowed and table.column(column.key) is not None and column.generated is None
+        if column.affinity in allowed and table.column(column.key) is not None
     ]
     conditions = [f"({name} IS NOT NULL AND typeof({name}) NOT IN ({types}))" for name, types in judged]
     if not conditions:
         return f"SELECT NULL, NULL FROM {quote(table.name)} WHERE 0"
     shown = " ".join(f"WHEN {test} THEN {name}" for test, (name, _) in zip(conditions, judged, strict=True))
-    return (
-        f"SELECT {key_of(table)}, CASE {shown} END FROM {quote(table.name)} WHERE {' OR '.join(conditions)}"
-    )
+    source, key = rows_after(table, wanted)
+    return f"SELECT {key}, CASE {shown} END FROM {source} WHERE {' OR '.join(conditions)}"
 
 
 def _collation(difference: Difference, table: Table, actual: Schema) -> str | None:
     """Under a coarser collation values may become equal that a unique key keeps apart."""
     key, collation = difference.actual.key, difference.desired.collation
-    keys = [list(table.primary_key.columns)] if table.primary_key else []
-    keys += [list(unique.columns) for unique in table.uniques]
+    keys = [(table.primary_key.parts, "")] if table.primary_key else []
+    keys += [(tuple(unique.parts), "") for unique in table.uniques]
     keys += [
-        [part.effect for part in index.parts]
+        (index.parts, index.where.sql if index.where else "")
         for index in actual.indexes_of(table.key)
-        if index.unique and index.where is None and not any(part.is_expression for part in index.parts)
+        if index.unique and not any(part.is_expression for part in index.parts)
     ]
-    for columns in keys:
-        if key in columns:
-            parts = [(quote(name), collation if name == key else "") for name in columns]
-            return _duplicates(table, quote(table.name), parts, "")
-    return None
+    queries = []
+    for members, where in keys:
+        if not any(part.effect == key and not part.collation for part in members):
+            continue
+        parts = [
+            (quote(part.effect), part.collation or (collation if part.effect == key else ""))
+            for part in sorted(members, key=lambda part: part.effect)
+        ]
+        queries.append(_duplicates((quote(table.name), key_of(table)), parts, where))
+    return " UNION ALL ".join(queries) or None

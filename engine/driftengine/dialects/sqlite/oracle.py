@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import sqlite3
 from typing import TYPE_CHECKING
@@ -10,8 +11,6 @@ from driftengine.dialects.sqlite.tables import type_key
 from driftengine.dialects.sqlite.tokens import UnreadableSQL, fold, quote, tokenize
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from driftengine.schema import Column, Index, Schema, Table
 
 # A word in front of a parenthesis that is no function.
@@ -180,9 +179,11 @@ def _functions(table: Table, indexes: tuple[Index, ...]) -> set[str]:
     return {name for text in texts for name in functions_called(text)}
 
 
-def functions_called(sql: str) -> Iterator[str]:
+@functools.lru_cache(maxsize=4096)
+def functions_called(sql: str) -> frozenset[str]:
     """The names of the functions that an expression calls, in lower case."""
-    tokens = tokenize(sql)
-    for token, following in itertools.pairwise(tokens):
-        if token.kind == "word" and following.text == "(" and token.text.upper() not in _NO_FUNCTION:
-            yield token.text.lower()
+    return frozenset(
+        token.text.lower()
+        for token, following in itertools.pairwise(tokenize(sql))
+        if token.kind == "word" and following.text == "(" and token.text.upper() not in _NO_FUNCTION
+    )

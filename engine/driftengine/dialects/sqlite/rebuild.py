@@ -11,18 +11,19 @@ from typing import TYPE_CHECKING
 
 from driftengine.changes import ADD, REMOVE, Copied, Step
 from driftengine.dialects.sqlite.edit import table_tree
-from driftengine.dialects.sqlite.expressions import without_qualifier
-from driftengine.dialects.sqlite.guards import rowid_name
+from driftengine.dialects.sqlite.expressions import columns_read, without_qualifier
+from driftengine.dialects.sqlite.projection import default_value, is_alias, rowid_name
 from driftengine.dialects.sqlite.tables import build_table
 from driftengine.dialects.sqlite.tokens import fold, literal, quote
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from driftengine.changes import Change, Named
+    from driftengine.changes import Backfill, Change, Named
     from driftengine.schema import Column, Schema, Table
 
 _PREFIX = "driftd_new_"
+SERVER_DEFAULT = "server default"
 
 
 def rebuild(
@@ -32,10 +33,12 @@ def rebuild(
     schema: Schema,
     *,
     restore_text: bool,
+    gone: frozenset[tuple[str, str]] = frozenset(),
 ) -> tuple[list[Step], Copied]:
     """The steps that turn `table` into what `text` says, its rows kept; and how to compare the rows afterwards.
 
-    `restore_text` puts the exact text back after the rename, which otherwise leaves the table's name quoted.
+    `restore_text` puts the exact text back after the rename, which otherwise leaves the table's name quoted. `gone` are
+    (kind, key) of the indexes and triggers that the script has dropped before: they do not come back.
     """
     after = build_table(table_tree(text))
     numbers = tuple(sorted({change.number for change in changes}))
@@ -59,10 +62,9 @@ def rebuild(
     ]
     if restore_text:
         steps.append(catalogue_edit(table.name, text, numbers))
-    dropped = {change.difference.actual.key for change in changes if _is_dropped_index(change)}
-    steps += [
-        step(one.sql, objects=own | {one.key}) for one in hanging_on(table, schema) if one.key not in dropped
-    ]
+    back: list[Named] = [one for one in schema.indexes_of(table.key) if ("index", one.key) not in gone]
+    back += [one for one in schema.triggers_of(table.key) if ("trigger", one.key) not in gone]
+    steps += [step(one.sql, objects=own | {one.key}) for one in back]
     steps += [step(sql, rows=True) for sql in _statistics_back(table, schema)]
     return steps, _compared(table, after, changes)
 
@@ -84,10 +86,6 @@ def catalogue_edit(table: str, text: str, operations: tuple[int, ...]) -> Step:
         (text, table),
         catalogue=True,
     )
-
-
-def _is_dropped_index(change: Change) -> bool:
-    return change.difference.object == "index" and change.difference.actual is not None
 
 
 def _temporary_name(table: Table, schema: Schema) -> str:
@@ -122,20 +120,22 @@ def _columns_and_values(after: Table, table: Table, changes: Sequence[Change]) -
         if old is not None:
             value = quote(old.name)
             if fill is not None:
-                value = f"coalesce({value}, {fill.expression})"
+                value = f"coalesce({value}, {_filling(fill, column)})"
         elif fill is not None:
             value = fill.expression
-        elif _is_alias(after, column) and rowid_name(table):
+        elif is_alias(after, column) and rowid_name(table):
             value = str(rowid_name(table))  # a new alias of the rowid takes over the rowids that are there
         else:
-            value = f"({column.default.sql})" if column.default else "NULL"
+            value = default_value(column.default) if column.default else "NULL"
         pairs.append((quote(column.name), value))
     return pairs
 
 
-def _is_alias(table: Table, column: Column) -> bool:
-    key = table.primary_key
-    return key is not None and key.rowid_alias and key.columns == (column.key,)
+def _filling(fill: Backfill, column: Column) -> str:
+    """What NULL becomes."""
+    if fill.source == SERVER_DEFAULT and column.default is not None:
+        return default_value(column.default)
+    return fill.expression
 
 
 def _copy(table: Table, temporary: str, pairs: list[tuple[str, str]], after: Table) -> str:
@@ -186,7 +186,8 @@ def _statistics_back(table: Table, schema: Schema) -> list[str]:
     out = []
     for name in _statistics_tables(schema):
         mine = f"tbl = {literal(table.name)} COLLATE NOCASE"
-        live = "idx IS NULL OR idx IN (SELECT name FROM main.sqlite_schema WHERE type = 'index')"
+        # The statistics of a WITHOUT ROWID table's primary key go under the table's own name.
+        live = "idx IS NULL OR idx = tbl OR idx IN (SELECT name FROM main.sqlite_schema WHERE type = 'index')"
         out += [
             f"DELETE FROM main.{name} WHERE {mine}",
             f"INSERT INTO main.{name} SELECT * FROM temp.driftd_{name} WHERE {mine} AND ({live})",
@@ -208,12 +209,30 @@ def _compared(table: Table, after: Table, changes: Sequence[Change]) -> Copied:
                 touched.add(difference.actual.key)
         if difference.object == "primary_key":
             touched |= set(difference.desired.columns) if difference.desired else set()
+    touched = _with_readers(touched, after, changes)
     same = [
         (column.name, _same_name(after, column))
         for column in table.columns
         if column.key not in touched and after.column(column.key) is not None
     ]
     return Copied(table.name, tuple(same), tuple(converted))
+
+
+def _with_readers(touched: set[str], after: Table, changes: Sequence[Change]) -> set[str]:
+    """Generated columns that read what changes are computed anew, and so are those that read them."""
+    recollated = {c.difference.actual.key for c in changes if c.difference.aspect == "collation"}
+    names = frozenset(column.key for column in after.columns)
+    reads = {
+        column.key: columns_read(column.generated.expression.sql, columns=names)
+        for column in after.columns
+        if column.generated is not None
+    }
+    found = set(touched)
+    while True:
+        more = {key for key, read in reads.items() if read & (found | recollated)} - found
+        if not more:
+            return found
+        found |= more
 
 
 def _same_name(after: Table, column: Column) -> str:

@@ -6,9 +6,10 @@ trigger that compiled still does, the schema can be read, and no old row reads a
 
 from __future__ import annotations
 
+import errno
 import shutil
 import time
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 from driftengine.dialects.base import Problem, Rehearsed
@@ -18,11 +19,11 @@ from driftengine.dialects.sqlite.introspect import read_catalogue, read_schema
 from driftengine.dialects.sqlite.tokens import fold, tokenize, unquote
 from driftengine.dialects.sqlite.transaction import StepError, Transaction
 from driftengine.dialects.sqlite.values import hand_out
-from driftengine.errors import ProofError
+from driftengine.errors import BackupError, ProofError
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from driftengine.changes import Script, SqlValue
@@ -50,7 +51,8 @@ def rehearse(
     for leftover in workspace.glob(f"{NAME}*"):
         leftover.unlink()
     if backup is not None:
-        shutil.copyfile(backup, copy)
+        with _copying(copy):
+            shutil.copyfile(backup, copy)
     started = time.monotonic()
     location = Location(str(copy), copy)
     with closing(connect(location, write=True, create=True)) as connection:
@@ -64,7 +66,7 @@ def rehearse(
         after = read_schema(connection)
         problems = [
             *_unreadable(script, before, after),
-            *_new_violations(violated, compare.violations(connection, _present(tables, after))),
+            *_new_violations(violated, compare.violations(connection, _present(tables, after)), before),
             *_newly_broken(broken, compare.compiles(connection, after), script, after),
         ]
     if backup is not None:
@@ -82,6 +84,21 @@ def rehearse(
         problems=tuple(problems),
         stale_defaults=stale,
     )
+
+
+@contextmanager
+def _copying(copy: Path) -> Iterator[None]:
+    """A disk that is full, or a backup that somebody pruned meanwhile."""
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+        raise BackupError(
+            f"the backup could not be copied to {copy.parent} for the rehearsal",
+            code="disk-full" if full else "backup-folder",
+            why=error.strerror or str(error),
+            fix="free some space, or point backup.directory at another disk",
+        ) from error
 
 
 def _run(
@@ -135,18 +152,20 @@ def _unreadable(script: Script, before: Schema, after: Schema) -> list[Problem]:
 def _new_violations(
     before: Mapping[str, frozenset[tuple[object, ...]] | str],
     after: Mapping[str, frozenset[tuple[object, ...]] | str],
+    schema: Schema,
 ) -> list[Problem]:
     problems = []
     for table, found in after.items():
         known = before.get(table, frozenset())
+        # What a child trips over may be what was done to its parent.
+        keys = schema.tables[table].foreign_keys if table in schema.tables else ()
+        concerned = frozenset({table, *(key.parent for key in keys)})
         if isinstance(found, str):
             if found != known:
-                problems.append(Problem(f"foreign keys of {table}: {found}", frozenset({table})))
+                problems.append(Problem(f"foreign keys of {table}: {found}", concerned))
         elif not isinstance(known, str) and found - known:
             count = len(found - known)
-            problems.append(
-                Problem(f"{count} rows of {table} would violate a foreign key", frozenset({table}))
-            )
+            problems.append(Problem(f"{count} rows of {table} would violate a foreign key", concerned))
     return problems
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from driftengine.changes import ADD, CATALOG, CHANGE, NATIVE, REBUILD, REMOVE, Change, Script, Step
 from driftengine.dialects.sqlite.edit import bare_definition, edited, table_tree
+from driftengine.dialects.sqlite.projection import in_order
 from driftengine.dialects.sqlite.rebuild import catalogue_edit, hanging_on, rebuild
 from driftengine.dialects.sqlite.tokens import quote
 
@@ -34,6 +35,7 @@ class _Builder:
         self.named: set[str] = set()
         self.copied: list[Copied] = []
         self.keyed: set[str] = set()
+        self.gone: set[tuple[str, str]] = set()
         self.defaults: list[tuple[str, str]] = []
 
     def add(self, sql: str, change: Change, *objects: str, endless: bool = False) -> None:
@@ -100,6 +102,9 @@ def _drops(builder: _Builder, changes: Iterable[Change]) -> None:
             old = change.difference.actual
             if change.difference.object == kind and old is not None:
                 hanging = [one.key for one in builder.actual.triggers_of(old.key)] if kind == "view" else []
+                if kind == "index" and old.unique:
+                    builder.keyed.add(old.table)  # a foreign key may need it
+                builder.gone.add((kind, old.key))
                 builder.add(f"DROP {kind.upper()} {quote(old.name)}", change, old.key, *hanging)
 
 
@@ -176,6 +181,7 @@ def _inside_table(builder: _Builder, table: Table, changes: Sequence[Change]) ->
             changes,
             builder.actual,
             restore_text=builder.catalogue_edits,
+            gone=frozenset(builder.gone),
         )
         builder.steps += steps
         builder.named |= {o for step in steps for o in step.objects}
@@ -187,6 +193,7 @@ def _inside_table(builder: _Builder, table: Table, changes: Sequence[Change]) ->
 def _alter(builder: _Builder, table: Table, wanted: Table, changes: Sequence[Change]) -> None:
     """SQLite's own ALTERs first; then, where something is left that ALTER cannot do, one edit of the stored DDL."""
     tree = table_tree(wanted.sql)
+    changes = _addable_order(changes)
     dropped = [c for c in changes if c.strategy == NATIVE and c.difference.change == REMOVE]
     for change in changes:
         if change.strategy == NATIVE and change.difference.change == ADD:
@@ -208,9 +215,23 @@ def _alter(builder: _Builder, table: Table, wanted: Table, changes: Sequence[Cha
         builder.add(sql, change, table.key, endless=True)
 
 
+def _addable_order(changes: Sequence[Change]) -> list[Change]:
+    """ADD COLUMN refuses a generated column that reads one which is not there yet."""
+    computed = {
+        c.difference.desired: c
+        for c in changes
+        if c.difference.object == "column" and c.difference.change == ADD and c.difference.desired.generated
+    }
+    ordered = [computed[column] for column in in_order(tuple(computed))]
+    rest = [c for c in changes if c not in ordered]
+    return [*rest, *ordered]
+
+
 def as_text(script: Script, held: Iterable[str] = ()) -> str:
     """A script that the `sqlite3` shell accepts. `held` are lines that say what it leaves out, shown as comments."""
     lines = [f"-- {line}" for line in held]
+    # The shell goes on after an error: a failed copy would be followed by the DROP of what it should have copied.
+    lines += [".bail on"] if any(step.endless for step in script.steps) else []
     lines += ["PRAGMA foreign_keys = OFF;", "BEGIN IMMEDIATE;"]
     lines += [step.text().rstrip().rstrip(";") + ";" for step in script.steps]
     return "\n".join([*lines, "COMMIT;", ""])

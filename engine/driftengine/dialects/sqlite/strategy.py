@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from driftengine.changes import ADD, CATALOG, CHANGE, NATIVE, REBUILD, REMOVE
 from driftengine.dialects.sqlite.defaults import addable
 from driftengine.dialects.sqlite.expressions import columns_read, in_list
+from driftengine.dialects.sqlite.rebuild import SERVER_DEFAULT
 from driftengine.dialects.sqlite.tokens import fold, tokenize
 from driftengine.schema import Check, ForeignKey, Unique
 
@@ -42,9 +43,9 @@ def _adding(column: Column, backfill: Backfill | None) -> str:
         return REBUILD if column.generated.stored else NATIVE
     if column.not_null and column.default is None:
         return REBUILD
-    if backfill is not None and backfill.source != "server default":
+    if backfill is not None and backfill.source != SERVER_DEFAULT:
         return REBUILD
-    if column.default is not None and not addable(column.default.sql):
+    if column.default is not None and not addable(column.default.sql, column.type):
         return REBUILD
     return NATIVE
 

@@ -30,6 +30,7 @@ Constraint = Check | ForeignKey | Unique
 Item = TypeVar("Item")
 
 
+@lru_cache(maxsize=1024)
 def type_key(declared: str) -> str:
     """A declared type with its case and white space folded: `varchar ( 10 )` and `VARCHAR(10)` are one type."""
     return re.sub(r"\s*([(),])\s*", r"\1", " ".join(declared.split())).upper()
@@ -62,17 +63,11 @@ def build_table(tree: CreateTable) -> Table:
     )
     columns = tuple(_column(d, tree, not_null_implied=fold(d.name) in implied) for d in tree.columns)
     constraints = [constraint for _, constraint in constraints_of(tree)]
-    own_key = (
-        frozenset(KeyPart(part.effect, collation=part.collation) for part in primary.parts)
-        if primary
-        else None
-    )
     return Table(
         key=fold(tree.name),
         columns=columns,
         primary_key=primary,
-        # UNIQUE over the primary key says nothing new; SQLite makes no second index for it either.
-        uniques=_distinct(c for c in constraints if isinstance(c, Unique) and c.parts != own_key),
+        uniques=_distinct(c for c in constraints if isinstance(c, Unique)),
         checks=_distinct(c for c in constraints if isinstance(c, Check)),
         foreign_keys=_distinct(c for c in constraints if isinstance(c, ForeignKey)),
         without_rowid=tree.without_rowid,
@@ -103,7 +98,6 @@ def _column(definition: ColumnDefinition, tree: CreateTable, *, not_null_implied
     not_null = definition.clause("not null")
     generated = definition.clause("generated")
     default = definition.clause("default")
-    names = _names(tree)
     return Column(
         key=fold(definition.name),
         type_key=type_key(definition.type),
@@ -112,7 +106,7 @@ def _column(definition: ColumnDefinition, tree: CreateTable, *, not_null_implied
         not_null_conflict=_conflict(not_null.conflict) if not_null else "",
         default=default_of(default.expression, definition.type, strict=tree.strict) if default else None,
         collation=_collation(definition),
-        generated=Generated(_expression(generated.expression, names, tree.name), generated.stored)
+        generated=Generated(_expression(generated.expression, _names(tree), tree.name), generated.stored)
         if generated
         else None,
         name=definition.name,

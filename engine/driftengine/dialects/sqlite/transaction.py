@@ -11,7 +11,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from driftengine.changes import Offending
 from driftengine.dialects.sqlite.connect import deadline, explained, translated
@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from driftengine.dialects.sqlite.connect import Location
     from driftengine.schema import StoredObject
 
+T = TypeVar("T")
+
 SHOWN_ROWS = 5
-BUSY_WAIT = 0.02  # seconds between two tries for a lock that SQLite itself does not wait for
+BUSY_WAIT = 0.001  # seconds; SQLite's own handler sleeps a hundred times as long, and a busy service leaves short gaps
 
 # What the plan must leave as it found it. schema_version moves with every change of the schema.
 _PRAGMAS = ("application_id", "auto_vacuum", "encoding", "journal_mode", "page_size", "user_version")
@@ -66,6 +68,17 @@ class StepError(DriftError):
 def _short(sql: str) -> str:
     line = " ".join(sql.split())
     return line if len(line) <= 80 else f"{line[:77]}..."
+
+
+def patiently(action: Callable[[], T], give_up_at: float) -> T:
+    """What the action returns as soon as no lock stands in its way. Raises its BusyError at `give_up_at`."""
+    while True:
+        try:
+            return action()
+        except BusyError:
+            if time.monotonic() + BUSY_WAIT >= give_up_at:
+                raise
+            time.sleep(BUSY_WAIT)
 
 
 def catalogue_editable(connection: sqlite3.Connection) -> bool:
@@ -135,19 +148,12 @@ class Transaction:
             raise
 
     def _until_free(self, statement: str) -> None:
+        def run() -> None:
+            with translated(self.location):
+                self.connection.execute(statement)
+
         give_up_at = time.monotonic() + self.lock_wait
-        if self.deadline_at is not None:
-            give_up_at = min(give_up_at, self.deadline_at)
-        while True:
-            try:
-                with translated(self.location):
-                    self.connection.execute(statement)
-            except BusyError:
-                if time.monotonic() + BUSY_WAIT >= give_up_at:
-                    raise
-                time.sleep(BUSY_WAIT)
-            else:
-                return
+        patiently(run, give_up_at if self.deadline_at is None else min(give_up_at, self.deadline_at))
 
     def run(
         self, script: Script, *, endless_seconds: Mapping[int, float] | None = None,

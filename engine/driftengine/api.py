@@ -112,7 +112,7 @@ def script_of(found: Survey) -> str:
     scripted = [o for o in found.plan.runnable() if not (o.change.backfill and o.change.backfill.callable)]
     numbers = {o.number for o in scripted}
     held = [
-        f"left out: {o.judgement.kind} {o.difference.table}.{o.difference.name} ({o.judgement.code}): {o.judgement.reason}"
+        f"left out: {o.judgement.kind} {o.difference.table}.{o.difference.name} ({o.judgement.code}): {_left_out(o)}"
         for o in found.plan.operations
         if o.number not in numbers
     ]
@@ -121,6 +121,13 @@ def script_of(found: Survey) -> str:
     if not script.steps:
         return "".join(f"-- {line}\n" for line in ["nothing to do", *lines])
     return _DIALECT.script_text(script, lines)
+
+
+def _left_out(operation: Operation) -> str:
+    fill = operation.change.backfill
+    if fill is not None and fill.callable:
+        return "only `driftd apply` can call the models for the values of old rows"
+    return operation.judgement.reason
 
 
 def apply(

@@ -365,9 +365,8 @@ def _forks(records: Sequence[Record]) -> list[str]:
     for record in records:
         restored = restored or record.event in RESTORES
         found = _hash(record)
-        if (
-            found and found not in seen
-        ):  # two driftd may note the same row: one committed it, one found it missing
+        # Two driftd may note the same row: one has committed it, one has found it missing.
+        if found and found not in seen:
             seen.add(found)
             follows = not head or restored or record.detail.get("previous") == head
             if not follows and record.detail.get("recovered"):

@@ -5,6 +5,7 @@ A plan's id is a hash of its content and of what it starts from: the same input 
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import re
@@ -88,11 +89,21 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The operations that turn actual into desired. `id` is "" only while it is being made."""
+    """The operations that turn actual into desired.
+
+    `id` is "" only while it is being made. `copies` holds the rows, by key, of the tables that are copied; like all that
+    is known of the rows it takes no part in the id.
+    """
 
     operations: tuple[Operation, ...]
     id: str = ""
     names: Mapping[str, str] = field(default_factory=dict)
+    copies: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def copied_tables(self) -> frozenset[str]:
+        """The keys of the tables that are copied: what takes time is the number of their rows."""
+        return frozenset(o.difference.table for o in self.operations if o.change.strategy == REBUILD)
 
     @property
     def risk(self) -> str:
@@ -104,8 +115,12 @@ class Plan:
         return {
             "id": self.id,
             "risk": self.risk,
-            "operations": [operation.as_document(self.id, self.names) for operation in self.operations],
+            "operations": [self._document(operation) for operation in self.operations],
         }
+
+    def _document(self, operation: Operation) -> dict[str, Any]:
+        rows = self.copies.get(operation.difference.table) if operation.change.strategy == REBUILD else None
+        return {**operation.as_document(self.id, self.names), "copies_rows": rows}
 
     def operation_id(self, number: int) -> str:
         """How people name an operation of this plan."""
@@ -141,13 +156,20 @@ class Plan:
                 raise PlanError(
                     f"{word} names no operation of the plan {self.id}",
                     code="approval-unknown",
-                    why="an approval is bound to the plan that it was given for, and this plan is another one"
-                    if "-" in word and word.rpartition("-")[2].isdigit()
-                    else "no operation has that id or code",
+                    why=self._why_unknown(word),
                     fix="run `driftd plan` and approve the ids that it shows",
                 )
             numbers |= matching
         return frozenset(numbers)
+
+    def _why_unknown(self, word: str) -> str:
+        plan, _, number = word.rpartition("-")
+        if number.isdigit() and plan == self.id:
+            return f"the plan has {len(self.operations)} operations"
+        if number.isdigit():
+            return "an approval is bound to the plan that it was given for, and this plan is another one"
+        near = difflib.get_close_matches(word, {o.judgement.code for o in self.operations}, n=1)
+        return f"did you mean {near[0]}?" if near else "no operation has that id or code"
 
 
 def closed(operations: Iterable[Operation], chosen: Iterable[int]) -> frozenset[int]:
@@ -186,11 +208,13 @@ def make_plan(
     backfills: Mapping[tuple[str, str], Backfill] | None = None,
     policy: Mapping[str, str] | None = None,
     max_calls: int | None = None,
+    renames: Mapping[tuple[str, str], str] | None = None,
 ) -> Plan:
     """The plan for a drift.
 
     `backfills` goes by (table, column) key and holds the best value that is known for each; `max_calls` bounds those
-    that call the models.
+    that call the models. `renames` goes from the (table, column) keys of what the models say was renamed ("" for a table
+    itself) to the name that the database still has.
     """
     policy = {key.lower(): rule for key, rule in (policy or {}).items()}
     operations: list[Operation] = []
@@ -198,6 +222,7 @@ def make_plan(
         backfill = needed_backfill(d, facts, backfills or {})
         judgement = judge(d, facts, backfill, relaxes=dialect.relaxes(d), policy=policy, max_calls=max_calls)
         judgement = _without_parent_key(dialect, judgement, d, desired)
+        judgement = _waiting_for_rename(judgement, d, renames or {})
         if is_ignored(judgement, d, policy):
             continue
         change = Change(len(operations) + 1, d, dialect.strategy(d, actual, backfill), backfill)
@@ -251,6 +276,24 @@ def _without_parent_key(dialect: Dialect, judgement: Judgement, d: Difference, d
         f"{d.desired.parent_name} has no primary key or unique constraint over the columns that it refers to"
     )
     return Judgement(judgement.kind, MANUAL, "no-parent-key", reason, hold=True)
+
+
+def _waiting_for_rename(
+    judgement: Judgement, d: Difference, renames: Mapping[tuple[str, str], str]
+) -> Judgement:
+    """What the models call by a new name is not made anew, empty, beside the data that stands under the old one."""
+    if d.change != ADD or d.object not in {"table", "column"}:
+        return judgement
+    old = renames.get((d.table, d.desired.key if d.object == "column" else ""))
+    if old is None:
+        return judgement
+    statement = (
+        f"ALTER TABLE {d.table} RENAME COLUMN {old} TO {d.name}"
+        if d.object == "column"
+        else f"ALTER TABLE {old} RENAME TO {d.name}"
+    )
+    reason = f"the models say that it is {old} by a new name; rename it by {statement}, then look again"
+    return replace(judgement, code="rename-waits", reason=f"{reason}; approved, it is made anew", hold=True)
 
 
 def _needs(operation: Operation, operations: Iterable[Operation], actual: Schema) -> frozenset[int]:

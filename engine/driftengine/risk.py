@@ -96,7 +96,7 @@ def _column(d: Difference, facts: Facts, backfill: Backfill | None) -> Judgement
 def _new_column(d: Difference, facts: Facts, backfill: Backfill | None) -> Judgement:
     column = d.desired
     if backfill is not None:
-        return _safe("add_column", f"old rows get {backfill.expression} ({backfill.source})")
+        return _safe("add_column", f"old rows get {_given(backfill)}")
     if column.generated is not None:
         return _safe("add_column", "its values are computed")
     if not column.not_null or column.default is not None:
@@ -105,6 +105,11 @@ def _new_column(d: Difference, facts: Facts, backfill: Backfill | None) -> Judge
     if facts.rows.get(d.table, 0):
         return _needs_value("add_column", d)
     return _guarded("add_column", "it is NOT NULL without a default, and the table is empty")
+
+
+def _given(backfill: Backfill) -> str:
+    """Where the value comes from; the function behind a callable is nobody's business."""
+    return backfill.source if backfill.callable else f"{backfill.expression} ({backfill.source})"
 
 
 def _needs_value(kind: str, d: Difference) -> Judgement:
@@ -151,7 +156,9 @@ def _null(d: Difference, facts: Facts, backfill: Backfill | None) -> Judgement:
     if not d.desired.not_null:
         return _safe("drop_not_null", "every row satisfies it")
     if backfill is not None:
-        return _safe("set_not_null", f"NULL becomes {backfill.expression} ({backfill.source})")
+        count = facts.nulls.get((d.table, d.actual.key), 0)
+        holding = "1 row holds NULL and gets" if count == 1 else f"{count:,} rows hold NULL and get"
+        return _safe("set_not_null", f"{holding} {_given(backfill)}")
     if (d.table, d.actual.key) in facts.nulls:
         return _needs_value("set_not_null", d)
     return _guarded("set_not_null", "done when no row holds NULL")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from driftengine import history
-from driftengine.changes import MODELS, Backfill
+from driftengine.changes import MODELS, Backfill, Questions
 from driftengine.diff import Base, Drift, compare
 from driftengine.errors import PlanError
 from driftengine.plan import Plan, make_plan, questions
@@ -80,7 +80,10 @@ def _surveyed(dialect: Dialect, database: Database, target: Target, desired: Des
         plan = make_plan(
             dialect, drift, wanted, actual, facts,
             backfills=backfills, policy=target.policy, max_calls=target.backfill_max_rows,
+            renames=_hinted_renames(wanted, actual, desired),
         )  # fmt: skip
+        if plan.copied_tables:
+            plan = replace(plan, copies=database.facts(Questions(plan.copied_tables)).rows)
     timings = {
         "read": _milliseconds(read - started),
         "compare": _milliseconds(compared - read),
@@ -153,10 +156,32 @@ def _from_models(desired: Desired) -> Iterator[tuple[str, Backfill]]:
         if default.sql is not None:
             yield place, Backfill(f"({default.sql})", "the model's default")
         elif default.callable is not None:
-            yield place, Backfill(f"{value_function(place)}()", f"{default.callable}() of the models", place)
+            yield (
+                place,
+                Backfill(
+                    f"{value_function(place)}()", f"a value of the models' {default.callable}() each", place
+                ),
+            )
     for hint in desired.hints:
         if hint.backfill is not None:
             yield f"{hint.table}.{hint.column}".lower(), Backfill(f"({hint.backfill})", GIVEN)
+
+
+def _hinted_renames(wanted: Schema, actual: Schema, desired: Desired) -> dict[tuple[str, str], str]:
+    """Hints of the models (`renamed_from`) whose old name is still in the database, and the new one is not."""
+    found: dict[tuple[str, str], str] = {}
+    for hint in desired.hints:
+        table = next((t for t in wanted.tables.values() if t.name.lower() == hint.table.lower()), None)
+        for old in hint.renamed_from if table is not None else ():
+            present = actual.tables.get(table.key) if table is not None else None
+            if table is not None and not hint.column and present is None:
+                if any(t.name.lower() == old.lower() for t in actual.tables.values()):
+                    found[table.key, ""] = old
+            elif table is not None and hint.column and present is not None:
+                column = next((c for c in table.columns if c.name.lower() == hint.column.lower()), None)
+                if column is not None and any(c.name.lower() == old.lower() for c in present.columns):
+                    found[table.key, column.key] = old
+    return found
 
 
 def value_function(place: str) -> str:

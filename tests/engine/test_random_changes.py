@@ -89,12 +89,31 @@ FOUND = {
         ["INSERT INTO t VALUES ('x')"],
         "CREATE TABLE t(a TEXT PRIMARY KEY, b REAL AS (typeof(a))) STRICT;",
     ),
+    "a rowid comes with a table's storage": (
+        "CREATE TABLE t(a INTEGER PRIMARY KEY, b) WITHOUT ROWID; CREATE TABLE u(a INTEGER PRIMARY KEY, b);",
+        ["INSERT INTO t VALUES (7, 'x')", "INSERT INTO u VALUES (8, 'x')"],
+        "CREATE TABLE t(a INTEGER PRIMARY KEY, b); CREATE TABLE u(a INTEGER PRIMARY KEY, b) WITHOUT ROWID;",
+    ),
     "the order of an IN list": (
         "CREATE TABLE t(a TEXT CHECK (a IN ('x', 'y')));",
         ["INSERT INTO t VALUES ('x')"],
         "CREATE TABLE t(a TEXT CHECK (a IN ('y', 'x', 'x')));",
     ),
 }
+
+
+def test_an_index_made_by_hand_stays_when_the_models_drop_one_of_the_same_effect(tmp_path: Path) -> None:
+    """It is unmanaged: the models never described it, though they described its like."""
+    before = "CREATE TABLE t(a PRIMARY KEY, b); CREATE INDEX i ON t(b);"
+    story = Story(
+        before,
+        "CREATE TABLE t(a PRIMARY KEY, b);",
+        [],
+        "wal",
+        met=True,
+        by_hand=("CREATE INDEX hand_index ON t(b)",),
+    )
+    tell(story, tmp_path)
 
 
 @pytest.mark.parametrize("met", [True, False], ids=["met before", "first meeting"])

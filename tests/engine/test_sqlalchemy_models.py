@@ -246,7 +246,7 @@ CHANGES: list[tuple[str, str, str, str]] = [
     ("primary key of another type", "Table('t', m, Column('k', Integer, primary_key=True))", "Table('t', m, Column('k', String, primary_key=True))", "change_primary_key"),
     ("AUTOINCREMENT on", AI, AI + ", sqlite_autoincrement=True", "change_autoincrement"),
     ("AUTOINCREMENT off", AI + ", sqlite_autoincrement=True", AI, "change_autoincrement"),
-    ("WITHOUT ROWID on", AI, AI + ", sqlite_with_rowid=False", "change_primary_key change_storage"),
+    ("WITHOUT ROWID on", AI, AI + ", sqlite_with_rowid=False", "change_storage"),
     ("WITHOUT ROWID off", "Table('t', m, Column('k', String, primary_key=True), sqlite_with_rowid=False)", "Table('t', m, Column('k', String, primary_key=True))", "change_storage"),
     ("index added", AI, "Column('a', Integer, index=True)", "create_index"),
     ("index dropped", "Column('a', Integer, index=True)", AI, "drop_index"),

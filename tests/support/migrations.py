@@ -32,7 +32,9 @@ class House:
         """The target, with the settings of this call over those of the house."""
         models = ModelSource((str(self.folder / "models.sql"),), sys.executable, directory=str(self.folder))
         backup = api.BackupSettings(self.folder / "backups")
-        return api.Target("app", f"sqlite:///{self.database}", models, backup, **(self.settings | settings))
+        given = self.settings | settings
+        models = given.pop("models", models)
+        return api.Target("app", f"sqlite:///{self.database}", models, backup, **given)
 
     def models(self, sql: str) -> None:
         """Writes the models."""

@@ -366,7 +366,8 @@ def stories(draw: st.DrawFn) -> Story:
 
 def _by_hand(maker: Maker, shape: Shape) -> Iterator[str]:
     table = maker.pick(shape.tables)
-    name, column = quote(table.name), quote(maker.pick(table.columns).name)
+    # In double quotes the name of a column that is gone would be a string.
+    name, column = quote(table.name), f"[{maker.pick(table.columns).name}]"
     offered = [
         f"CREATE INDEX hand_index ON {name}({column})",
         f"CREATE VIEW hand_view AS SELECT {column} FROM {name}",
@@ -380,13 +381,13 @@ def _by_hand(maker: Maker, shape: Shape) -> Iterator[str]:
         f"ALTER TABLE {name} RENAME COLUMN {column} TO hand_name",
         f"CREATE UNIQUE INDEX hand_unique ON {name}({column})",
     ]
-    dropped = [
-        ("INDEX", shape.indexes),
-        ("VIEW", shape.views),
-        ("TRIGGER", shape.triggers),
-        ("TABLE", shape.tables),
-    ]
-    offered += [f"DROP {kind} {quote(one.name)}" for kind, some in dropped for one in some]
+    names = {
+        "INDEX": [one.name for one in shape.indexes],
+        "VIEW": [one.name for one in shape.views],
+        "TRIGGER": [one.name for one in shape.triggers],
+        "TABLE": [one.name for one in shape.tables],
+    }
+    offered += [f"DROP {kind} {quote(one)}" for kind, some in names.items() for one in some]
     yield from maker.some(offered, 1, 3)
 
 

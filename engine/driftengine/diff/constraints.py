@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from driftengine.changes import ADD, CHANGE, REMOVE, Difference
@@ -38,7 +39,7 @@ def _without(items: Iterable[Constraint], others: Iterable[Constraint]) -> list[
 
 
 def _primary_key(sides: Sides, wanted: Table, table: Table) -> Iterator[Difference]:
-    if wanted.primary_key == table.primary_key:
+    if wanted.primary_key == table.primary_key or _same_but_for_storage(wanted, table):
         return
     aspect = "autoincrement" if _only_autoincrement(wanted.primary_key, table.primary_key) else ""
     yield Difference(
@@ -52,6 +53,17 @@ def _primary_key(sides: Sides, wanted: Table, table: Table) -> Iterator[Differen
         wanted.primary_key,
         table.primary_key,
     )
+
+
+def _same_but_for_storage(wanted: Table, table: Table) -> bool:
+    """True where the key reads the same, and is an alias of the rowid on the one side because there is a rowid."""
+    one, other = wanted.primary_key, table.primary_key
+    if one is None or other is None or wanted.without_rowid == table.without_rowid:
+        return False
+    if replace(one, rowid_alias=other.rowid_alias) != other:
+        return False
+    types = [[c.type_key for c in side.columns if c.key in one.columns] for side in (wanted, table)]
+    return sorted(types[0]) == sorted(types[1])
 
 
 def _only_autoincrement(one: PrimaryKey | None, other: PrimaryKey | None) -> bool:

@@ -51,7 +51,17 @@ def _superfluous(sides: Sides, wanted: Table, index: Index) -> bool:
     """A unique index refuses rows, so new code trips over it; a plain one is only removed when the models had it."""
     if _serves(sides, wanted, index):
         return False
-    return index.unique or sides.described(
+    return index.unique or _described(sides, index)
+
+
+def _described(sides: Sides, index: Index) -> bool:
+    """True when the models once described the index, and it is the one that was there then.
+
+    One that somebody made since, to the same effect and under a name of its own, is nobody else's.
+    """
+    if sides.base is None or index.key not in sides.base.actual.indexes:
+        return False
+    return sides.described(
         lambda schema: index in schema.indexes_of(index.table), "index", index.table, index.name
     )
 
@@ -64,7 +74,7 @@ def _index(sides: Sides, change: str, desired: Index | None, actual: Index | Non
     assert one is not None  # noqa: S101  # a difference has at least one side
     origin = sides.origin(lambda schema: (present(desired)(schema), present(actual)(schema)))
     detail = f"{text_of(actual)} → {text_of(desired)}" if change == CHANGE else text_of(one)
-    known = change == CHANGE or sides.described(present(actual), "index", one.table, one.name)
+    known = change == CHANGE or (actual is not None and _described(sides, actual))
     return Difference("index", one.table, one.name, change, origin, detail, "", desired, actual, known)
 
 

@@ -80,10 +80,18 @@ def _risk_line(operation: Mapping[str, Any], reason: str, look: Look) -> str:
     """`safe: old rows read its default 3; copies the table`."""
     risk = escape(operation["risk"])
     parts = [reason, guard_text(operation.get("guard"))]
-    parts.append("copies the table" if operation.get("strategy") == "rebuild" else "")
+    parts.append(_cost(operation))
     said = "; ".join(part for part in parts if part)
     line = look.wrap(f"{risk}: {said}" if said else risk, 8)
     return line.replace(risk, risk_word(risk, look), 1)
+
+
+def _cost(operation: Mapping[str, Any]) -> str:
+    """What takes time is a copy of the table; everything else takes the same milliseconds at any size."""
+    if operation.get("strategy") != "rebuild":
+        return ""
+    rows = operation.get("copies_rows")
+    return f"copies the table, {plural(rows, 'row')}" if rows is not None else "copies the table"
 
 
 def guard_text(guard: object) -> str:

@@ -60,9 +60,18 @@ def rows_concerned(difference: Difference, actual: Schema) -> str | None:
     if difference.object == "column" and difference.aspect == "not_null":
         name = quote(difference.actual.name)
         return f"SELECT {key_of(table)}, {name} FROM {quote(table.name)} WHERE {name} IS NULL"
-    if difference.object in {"table", "column", "primary_key", "option"}:
+    if difference.object == "table":
+        return f"SELECT {key_of(table)}, {_glimpse(table)} FROM {quote(table.name)}"
+    if difference.object in {"column", "primary_key", "option"}:
         return any_row(table)
     return None
+
+
+def _glimpse(table: Table) -> str:
+    """The first few values of a row beside its key, as text."""
+    keys = table.primary_key.columns if table.primary_key else ()
+    names = [quote(column.name) for column in table.columns if column.key not in keys][:3]
+    return " || ', ' || ".join(f"quote({name})" for name in names) or "NULL"
 
 
 def any_row(table: Table) -> str:
@@ -156,16 +165,19 @@ def _own_collation(key: str, table: Table) -> str:
 
 
 def _duplicates(rows: tuple[str, str], parts: Iterable[tuple[str, str]], where: str) -> str:
-    """Values that stand in more than one row, under the collation of the key; NULL is never equal to NULL."""
+    """Values that stand in more than one row, each with the first and the last key; NULL is never equal to NULL.
+
+    They are compared under the collation of the key.
+    """
     source, key = rows
     listed = list(parts)
-    values = " || ', ' || ".join(f"quote({text})" for text, _ in listed)
+    values = " || ', ' || ".join(f"quote({text})" for text, _ in listed) if len(listed) > 1 else listed[0][0]
     conditions = [f"{text} IS NOT NULL" for text, _ in listed] + ([f"({where})"] if where else [])
     groups = ", ".join(
         f"{text} COLLATE {quote(collation)}" if collation else text for text, collation in listed
     )
     return (
-        f"SELECT min({key}), {values} || ' in ' || count(*) || ' rows' FROM {source}"
+        f"SELECT min({key}) || iif(count(*) > 2, ', ..., ', ', ') || max({key}), min({values}) FROM {source}"
         f" WHERE {' AND '.join(conditions)} GROUP BY {groups} HAVING count(*) > 1"
     )
 

@@ -165,7 +165,12 @@ def _new_violations(
                 problems.append(Problem(f"foreign keys of {table}: {found}", concerned))
         elif not isinstance(known, str) and found - known:
             count = len(found - known)
-            problems.append(Problem(f"{count} rows of {table} would violate a foreign key", concerned))
+            problems.append(
+                Problem(
+                    f"{count} {'row' if count == 1 else 'rows'} of {table} would violate a foreign key",
+                    concerned,
+                )
+            )
     return problems
 
 

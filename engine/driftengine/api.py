@@ -25,7 +25,7 @@ from driftengine.target import BackupSettings, Target
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from driftengine.plan import Operation
+    from driftengine.operations import Operation
     from driftengine.rehearse import Blocked
     from driftengine.stage import Progress
 

@@ -19,7 +19,7 @@ from driftengine import backup as backups
 from driftengine import history, journal
 from driftengine.backup_files import folder_for, journal_of, make_folder
 from driftengine.errors import BackupError, BusyError, DatabaseError, DriftError, PlanError, ProofError
-from driftengine.plan import left_held, moved_by_hand, waiting_removals
+from driftengine.operations import left_held, moved_by_hand, waiting_removals
 from driftengine.stage import Stage, discard, judged, make_stage, sweep_workspaces
 from driftengine.survey import survey
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from driftengine.desired import Desired
     from driftengine.dialects.base import Database, Dialect, WriteTransaction
     from driftengine.manifest import Backup
-    from driftengine.plan import Operation, Plan
+    from driftengine.operations import Operation, Plan
     from driftengine.rehearse import Blocked
     from driftengine.stage import Progress
     from driftengine.survey import Survey

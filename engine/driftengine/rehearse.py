@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from driftengine.changes import REBUILD, Offending, Script
 from driftengine.dialects.base import Rehearsed
 from driftengine.errors import RehearsalError
-from driftengine.plan import closed, in_copy
+from driftengine.operations import closed, in_copy
 from driftengine.risk import GUARDED
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from driftengine.changes import SqlValue
     from driftengine.dialects.base import Database, Dialect, Finish
-    from driftengine.plan import Operation
+    from driftengine.operations import Operation
     from driftengine.survey import Survey
 
 
@@ -93,7 +93,7 @@ class _Stand:
         """
         left = tuple(chosen)
         script, outcome = self._once(left)
-        if outcome.stale_defaults and not outcome.failure and not outcome.problems:
+        if outcome.stale_defaults and not outcome.failure:
             copied = {table.lower() for table, _ in outcome.stale_defaults}
             left = tuple(_as_copy(o) if o.difference.table in copied and in_copy(o) else o for o in left)
             script, outcome = self._once(left)

@@ -18,7 +18,7 @@ from driftengine.backup_files import folder_for
 from driftengine.changes import ADD, Questions
 from driftengine.desired import draw_values
 from driftengine.errors import BackupError
-from driftengine.plan import closed
+from driftengine.operations import closed
 from driftengine.rehearse import Blocked, Rehearsal, rehearse
 from driftengine.risk import values_needed
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from driftengine.dialects.base import Database, Dialect
     from driftengine.history import Entry
     from driftengine.manifest import Backup
-    from driftengine.plan import Operation
+    from driftengine.operations import Operation
     from driftengine.survey import Survey
     from driftengine.target import Target
 

@@ -15,7 +15,8 @@ from driftengine import history
 from driftengine.changes import MODELS, Backfill, Questions
 from driftengine.diff import Base, Drift, compare
 from driftengine.errors import PlanError
-from driftengine.plan import Plan, make_plan, questions
+from driftengine.operations import Plan
+from driftengine.plan import make_plan, questions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -14,14 +14,18 @@ import unprivileged
 from driftengine import api
 from driftengine.changes import Facts
 from driftengine.dialects.sqlite.dialect import SqliteDialect
-from driftengine.errors import PlanError
-from driftengine.plan import Plan, closed, make_plan, questions
+from driftengine.errors import PlanError, RehearsalError
+from driftengine.operations import Plan, closed
+from driftengine.plan import make_plan, questions
 from support.migrations import House, kinds
 from support.schemas import drift_between, schema_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    from driftengine.changes import Change, Script
+    from driftengine.schema import Schema
 
 BEFORE = (
     "CREATE TABLE p (id INTEGER PRIMARY KEY); CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT, gone INT);"
@@ -257,3 +261,26 @@ def test_an_id_out_of_an_applys_answer_can_be_approved(house: House) -> None:
     house.models("CREATE TABLE t (a INT)")
     with pytest.raises(PlanError, match="names no operation"):
         house.apply(held["operation"])
+
+
+class Wordless(SqliteDialect):
+    """A dialect that cannot write a statement for one table."""
+
+    def script(
+        self, desired: Schema, actual: Schema, changes: Sequence[Change], *, catalogue_edits: bool = True
+    ) -> Script:
+        """Refuses whatever concerns the table `u`."""
+        if any(change.difference.table == "u" for change in changes):
+            raise RehearsalError("u cannot be edited", code="rehearsal-failed")
+        return super().script(desired, actual, changes, catalogue_edits=catalogue_edits)
+
+
+def test_what_cannot_be_written_is_left_to_a_person() -> None:
+    """An operation without statements is manual and tells why; the rest of the plan goes on."""
+    before = "CREATE TABLE t(id INTEGER PRIMARY KEY); CREATE TABLE u(id INTEGER PRIMARY KEY)"
+    after = "CREATE TABLE t(id INTEGER PRIMARY KEY, a); CREATE TABLE u(id INTEGER PRIMARY KEY, a)"
+    plan = make_plan(Wordless(), drift_between(before, after), schema_of(after), schema_of(before), Facts())
+    found = {o.difference.table: o for o in plan.operations}
+    assert [o.difference.table for o in plan.runnable()] == ["t"]
+    assert (found["u"].judgement.risk, found["u"].judgement.code) == ("manual", "unreadable-table")
+    assert "cannot be edited" in found["u"].judgement.reason

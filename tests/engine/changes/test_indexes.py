@@ -173,3 +173,16 @@ def test_a_unique_index_over_columns_that_only_come_now(house: House) -> None:
         "by_g": [{"key": "1, 2", "value": 2}],
         "by_h": [{"key": "1, 2", "value": "6, 4"}],
     }
+
+
+def test_an_index_over_a_string_is_not_left_stale(house: House) -> None:
+    """A quoted name without a column is a string to SQLite; a column of that name would make the index wrong."""
+    house.run("CREATE TABLE t(id INTEGER PRIMARY KEY, b TEXT); INSERT INTO t VALUES (1, 'x'), (2, 'y')")
+    house.run('CREATE INDEX i ON t("a", b)')
+    before = house.everything()
+    house.models("CREATE TABLE t(id INTEGER PRIMARY KEY, b TEXT, a TEXT DEFAULT 'z')")
+    document = house.apply()
+    assert (document["outcome"], kinds(document, "blocked")) == ("blocked", ["add_column"])
+    assert "would not be sound" in document["blocked"][0]["reason"]
+    assert house.everything() == before
+    assert house.ask("PRAGMA integrity_check") == [("ok",)]

@@ -74,6 +74,14 @@ def rehearse(
             Problem(text, frozenset({table}))
             for table, text in compare.lost_rows(copy, backup, script.copied, before, after)
         ]
+        kept = (
+            before.tables[key].name
+            for key in sorted(script.named & before.tables.keys() & after.tables.keys())
+        )
+        problems += [
+            Problem(f"{table} would not be sound: {text}", frozenset({table}))
+            for table, text in compare.unsound(copy, backup, kept)
+        ]
     stale = compare.changed_defaults(copy, backup, script.defaults, before) if backup else ()
     return Rehearsed(
         outcome.expected,

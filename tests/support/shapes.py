@@ -5,7 +5,6 @@ Texts are spelled in many ways: quotes, gaps and comments go round in cycles, so
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass, field
 
 from driftengine.dialects.sqlite.tokens import fold, quote
@@ -92,12 +91,20 @@ class Speller:
     """Writes names and gaps in turn in many ways."""
 
     def __init__(self, styles: list[str], gaps: list[str]) -> None:
-        self._styles = itertools.cycle(styles)
-        self._gaps = itertools.cycle(gaps)
+        self._styles = styles
+        self._gaps = gaps
+        self._turns = [
+            0,
+            0,
+        ]  # places, and no iterators: a speller is copied, and those cannot be from Python 3.14 on
+
+    def _next(self, which: int, choices: list[str]) -> str:
+        self._turns[which] += 1
+        return choices[(self._turns[which] - 1) % len(choices)]
 
     def name(self, name: str) -> str:
         """The name in the next style that it allows."""
-        style = next(self._styles)
+        style = self._next(0, self._styles)
         if style == "bare" and name in {"t", "a", "b", "x_1", "é"}:
             return name
         if style == "[":
@@ -110,7 +117,7 @@ class Speller:
         """The words that say something, with gaps between them."""
         text = ""
         for word in filter(None, words):
-            text += (next(self._gaps) if text else "") + word
+            text += (self._next(1, self._gaps) if text else "") + word
         return text
 
 

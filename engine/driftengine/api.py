@@ -18,12 +18,14 @@ from driftengine.backup_files import folder_for, journal_of
 from driftengine.desired import Desired, read_desired
 from driftengine.dialects.sqlite.database import LOCK_WAIT, SqliteDatabase, name_of, open_database
 from driftengine.dialects.sqlite.dialect import SqliteDialect
-from driftengine.errors import BusyError, HistoryError
+from driftengine.errors import DriftError, HistoryError
+from driftengine.risk import SAFE
+from driftengine.stage import judged
 from driftengine.survey import Survey, survey
 from driftengine.target import BackupSettings, Target
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from driftengine.operations import Operation
     from driftengine.rehearse import Blocked
@@ -101,18 +103,23 @@ def plan(target: Target) -> Document:
 
 
 def plan_script(target: Target) -> str:
-    """The plan as a script for the database's own shell, without what is held. Raises DriftError."""
+    """The plan as a script for the database's own shell, without what waits. Raises DriftError."""
     with closing(_open(target)) as database:
         found, _ = _surveyed(target, database)
-        return script_of(found)
+        kept, blocked, _ = judged(database, found.plan.runnable(), frozenset())
+        return script_of(found, kept, {one.operation.number: one.reason for one in blocked})
 
 
-def script_of(found: Survey) -> str:
-    """What goes ahead, without edits of the stored DDL (a shell may forbid them) and without values from callables."""
-    scripted = [o for o in found.plan.runnable() if not (o.change.backfill and o.change.backfill.callable)]
+def script_of(found: Survey, kept: Sequence[Operation], blocked: Mapping[int, str]) -> str:
+    """What may go ahead for the rows that are there, each of what is left out with its reason as a comment.
+
+    Edits of the stored DDL are left out (a shell may forbid them), and so are values from callables.
+    """
+    scripted = [o for o in kept if not (o.change.backfill and o.change.backfill.callable)]
     numbers = {o.number for o in scripted}
     held = [
-        f"left out: {o.judgement.kind} {o.difference.table}.{o.difference.name} ({o.judgement.code}): {_left_out(o)}"
+        f"left out: {o.judgement.kind} {o.difference.table}.{o.difference.name} ({o.judgement.code}): "
+        + (blocked.get(o.number) or _left_out(o))
         for o in found.plan.operations
         if o.number not in numbers
     ]
@@ -120,7 +127,7 @@ def script_of(found: Survey) -> str:
     lines = [line for text in held for line in text.splitlines()]
     if not script.steps:
         return "".join(f"-- {line}\n" for line in ["nothing to do", *lines])
-    return _DIALECT.script_text(script, lines)
+    return _DIALECT.script_text(script, lines, careful=any(o.judgement.risk != SAFE for o in scripted))
 
 
 def _left_out(operation: Operation) -> str:
@@ -211,7 +218,7 @@ def _held(applied: Applied, target: Target) -> list[Document]:
                 if query:
                     rows = database.offending(query)
                     document |= {"rows": rows.as_documents(), "count": rows.count}
-    except BusyError:
+    except DriftError:
         pass  # what was done or not done is known; the rows are only shown
     return documents
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -13,6 +14,7 @@ MODELS, DATABASE, BOTH = "models", "database", "both"
 NATIVE, CATALOG, REBUILD = "native", "catalog", "rebuild"
 
 SqlValue = str | int | float | bytes | None
+SHOWN_CHARACTERS = 500  # of a value in a report
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +110,7 @@ class Step:
     """One statement of a script.
 
     `operations` are the numbers that it serves. `objects` are the keys of what it may create, alter, drop or write;
-    an authorizer refuses everything else. `rows` says whether it writes rows (they are then counted), `endless` that it
+    an authorizer refuses everything else. `rows` says whether it writes rows, `endless` that it
     cannot be interrupted. `catalogue` marks an edit of the stored DDL.
     """
 
@@ -180,8 +182,14 @@ def _literal(value: SqlValue) -> str:
 
 
 def _plain(value: SqlValue) -> SqlValue:
-    """JSON has no bytes; they are shown the way SQL writes them."""
-    return f"x'{value.hex()}'" if isinstance(value, bytes) else value
+    """A value that JSON can hold and a person can read: bytes as SQL writes them, no infinities, the start of a long text."""
+    if isinstance(value, bytes):
+        value = f"x'{value[:SHOWN_CHARACTERS].hex()}'"
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, str) and len(value) > SHOWN_CHARACTERS:
+        return f"{value[:SHOWN_CHARACTERS]}..."
+    return value
 
 
 class Named(Protocol):

@@ -113,7 +113,8 @@ class Plan:
             for o in self.operations
             if o.judgement.risk != MANUAL and (not o.judgement.hold or o.number in approved)
         }
-        return tuple(o for o in self.operations if o.number in closed(self.operations, chosen))
+        kept = closed(self.operations, chosen)
+        return tuple(o for o in self.operations if o.number in kept)
 
     def approved(
         self, words: Sequence[str], earlier: Mapping[str, tuple[str, ...]] | None = None

@@ -79,6 +79,7 @@ def make_plan(
         judgement = judge(d, facts, backfill, relaxes=dialect.relaxes(d), policy=policy, max_calls=max_calls)
         judgement = _without_parent_key(dialect, judgement, d, desired)
         judgement = _waiting_for_rename(judgement, d, renames or {})
+        judgement = _with_company(dialect, judgement, d, actual)
         if is_ignored(judgement, d, policy):
             continue
         change = Change(len(operations) + 1, d, dialect.strategy(d, actual, backfill), backfill)
@@ -133,6 +134,16 @@ def _without_parent_key(dialect: Dialect, judgement: Judgement, d: Difference, d
         f"{d.desired.parent_name} has no primary key or unique constraint over the columns that it refers to"
     )
     return Judgement(judgement.kind, MANUAL, "no-parent-key", reason, hold=True)
+
+
+def _with_company(dialect: Dialect, judgement: Judgement, d: Difference, actual: Schema) -> Judgement:
+    """A person who approves the drop of a column is told what goes with it."""
+    if d.object != "column" or d.change != REMOVE:
+        return judgement
+    names = dialect.goes_with(d, actual)
+    if not names:
+        return judgement
+    return replace(judgement, reason=f"{judgement.reason}; with it goes the index {', '.join(names)}")
 
 
 def _waiting_for_rename(
@@ -248,10 +259,12 @@ def _with_waiting(operations: Sequence[Operation]) -> list[Operation]:
 
 def _with_strategies(operations: Sequence[Operation]) -> list[Operation]:
     """What goes ahead in a table that is copied anyway is done in the same copy."""
-    copied = {o.difference.table for o in _going(operations) if o.change.strategy == REBUILD}
+    going = _going(operations)
+    numbers = {o.number for o in going}
+    copied = {o.difference.table for o in going if o.change.strategy == REBUILD}
     return [
         replace(o, change=replace(o.change, strategy=REBUILD))
-        if o in _going(operations) and o.difference.table in copied and in_copy(o)
+        if o.number in numbers and o.difference.table in copied and in_copy(o)
         else o
         for o in operations
     ]
@@ -311,9 +324,17 @@ def _with_sql(
             out.append(operation)
         else:
             needed = [o.change for o in operations if o.number in operation.needs]
-            alone = dialect.script(desired, actual, [*needed, operation.change])
-            out.append(replace(operation, sql=statements_by_operation(alone).get(operation.number, ())))
+            out.append(replace(operation, sql=_alone(dialect, desired, actual, [*needed, operation.change])))
     return out
+
+
+def _alone(dialect: Dialect, desired: Schema, actual: Schema, changes: Sequence[Change]) -> tuple[str, ...]:
+    """The statements of the last change, with those that it needs; none where they cannot be written together."""
+    try:
+        script = dialect.script(desired, actual, changes)
+    except RehearsalError:
+        return ()
+    return statements_by_operation(script).get(changes[-1].number, ())
 
 
 def statements_by_operation(script: Script) -> dict[int, tuple[str, ...]]:
@@ -327,8 +348,12 @@ def statements_by_operation(script: Script) -> dict[int, tuple[str, ...]]:
 
 
 def _identified(plan: Plan, actual: Schema) -> Plan:
-    """Content without ids, and the stored objects that it starts from, hashed."""
-    content = [operation.as_document("", plan.names) for operation in plan.operations]
+    """Content without ids, and the stored objects that it starts from, hashed.
+
+    Reasons are left out: they tell of the rows, and a plan is the same plan when a row has come.
+    """
+    documents = [operation.as_document("", plan.names) for operation in plan.operations]
+    content = [{key: value for key, value in one.items() if key != "reason"} for one in documents]
     start = [(row.type, row.name, row.sql) for row in actual.stored if not row.name.startswith("driftd_")]
     text = json.dumps([content, start], sort_keys=True, ensure_ascii=False)
     return replace(plan, id=hashlib.sha256(text.encode()).hexdigest()[:12])

@@ -94,7 +94,7 @@ class _Stand:
         left = tuple(chosen)
         script, outcome = self._once(left)
         if outcome.stale_defaults and not outcome.failure:
-            copied = {table.lower() for table, _ in outcome.stale_defaults}
+            copied = {table for table, _ in outcome.stale_defaults}
             left = tuple(_as_copy(o) if o.difference.table in copied and in_copy(o) else o for o in left)
             script, outcome = self._once(left)
         return left, script, outcome
@@ -135,13 +135,17 @@ def _as_copy(operation: Operation) -> Operation:
     return replace(operation, change=replace(operation.change, strategy=REBUILD))
 
 
+def _key(operation: Operation) -> str:
+    """The key of what the operation is about, where it has one of its own."""
+    record = operation.difference.desired or operation.difference.actual
+    return str(getattr(record, "key", "")) or operation.difference.name.lower()
+
+
 def _suspects(operations: Sequence[Operation], outcome: Rehearsed) -> list[int]:
     """Whom a failed statement served, or whose table or object a problem concerns; those that judge rows first."""
     numbers = set(outcome.failed)
     objects = frozenset[str]().union(*(problem.objects for problem in outcome.problems))
-    numbers |= {
-        o.number for o in operations if objects & {o.difference.table, o.difference.name.lower()} - {""}
-    }
+    numbers |= {o.number for o in operations if objects & {o.difference.table, _key(o)} - {""}}
     if not numbers:
         raise RehearsalError(
             "the rehearsal failed",

@@ -30,6 +30,7 @@ class Judgement:
     code: str
     reason: str
     hold: bool = False
+    allowed: bool = False
 
 
 def judge(
@@ -205,6 +206,9 @@ def _object(d: Difference) -> Judgement:
     if d.change == ADD:
         kind = f"create_{d.object}"
         return _guarded(kind, "done when no two rows collide") if _is_unique(d) else _safe(kind, d.detail)
+    if d.change == CHANGE and d.object == "index" and d.actual.unique and not (d.desired.unique or d.known):
+        reason = "it is unique, and the models never said so; somebody may rely on it"
+        return _held("change_index", reason, code="extra-constraint")
     if d.change == CHANGE:
         kind = f"change_{d.object}"
         return _guarded(kind, "done when no two rows collide") if _is_unique(d) else _safe(kind, d.detail)
@@ -237,7 +241,8 @@ def _by_policy(judgement: Judgement, d: Difference, policy: Mapping[str, str]) -
     if rule == HOLD and not judgement.hold:
         return replace(judgement, hold=True, reason=f"{judgement.reason} (held by the configuration)")
     if rule == ALLOW and judgement.risk != MANUAL and judgement.code != "value-needed":
-        return replace(judgement, hold=False, reason=f"{judgement.reason} (allowed by the configuration)")
+        reason = f"{judgement.reason} (allowed by the configuration)"
+        return replace(judgement, hold=False, allowed=True, reason=reason)
     return judgement
 
 

@@ -61,7 +61,8 @@ def judged(
     for operation in chosen:
         if operation.guard is None:
             continue
-        if operation.number in approved and operation.judgement.code in _APPROVABLE:
+        agreed = operation.number in approved or operation.judgement.allowed
+        if agreed and operation.judgement.code in _APPROVABLE:
             continue
         offending = database.offending(operation.guard)
         found[operation.guard] = offending.count

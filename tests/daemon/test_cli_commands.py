@@ -145,7 +145,9 @@ def test_the_script_of_a_plan_can_be_run(migrated: Path) -> None:
 def test_the_shell_stops_where_a_script_fails(migrated: Path) -> None:
     """A copy that the rows refuse is not followed by the drop of the table: the shell is told to stop, and rolls back."""
     (migrated / "schema.sql").write_text(BEFORE.replace("code TEXT", "code TEXT, CHECK (code <> 'b')"))
+    execute(migrated, "UPDATE task SET code = 'c' WHERE code = 'b'")
     script = settled(driftd("plan", *BARE, "--sql", folder=migrated), 1).out
+    execute(migrated, "UPDATE task SET code = 'b' WHERE code = 'c'")
     done = subprocess.run(
         ["sqlite3", str(migrated / "app.db")], input=script, text=True, capture_output=True, check=False
     )

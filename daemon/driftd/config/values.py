@@ -61,8 +61,9 @@ def absolute_url(url: str, base: Path) -> str:
         # No file: the engine refuses these with a reason, so they must reach it as they were written.
         if not path or path == _MEMORY or "mode=memory" in query:
             return url
-        return f"{start}{prefix}{_join(base, path)}{query}"
-    if "://" not in url and url.endswith(_FILE_SUFFIXES):
+        # SQLAlchemy takes "~" as it is written, so the service does: the same URL must be the same file.
+        return f"{start}{prefix}{base / path}{query}"
+    if ":/" not in url and url.endswith(_FILE_SUFFIXES):
         return _join(base, url)
     return url
 

@@ -88,6 +88,9 @@ class Dialect(Protocol):
     def concerned(self, difference: Difference, actual: Schema) -> str | None:
         """A query for the rows that a held operation would concern, to show them to a person."""
 
+    def goes_with(self, difference: Difference, actual: Schema) -> tuple[str, ...]:
+        """The names of what cannot stay when a column is dropped."""
+
     def relaxes(self, difference: Difference) -> bool:
         """True when a changed constraint admits every row that the old one admitted."""
 
@@ -99,8 +102,8 @@ class Dialect(Protocol):
     ) -> Script:
         """The statements that carry out the changes."""
 
-    def script_text(self, script: Script, held: Iterable[str]) -> str:
-        """A script for the database's own shell."""
+    def script_text(self, script: Script, held: Iterable[str], *, careful: bool = False) -> str:
+        """A script for the database's own shell; `careful` when a statement of it may fail over the rows."""
 
 
 class WriteTransaction(Protocol):

@@ -74,7 +74,7 @@ def _index(sides: Sides, change: str, desired: Index | None, actual: Index | Non
     assert one is not None  # noqa: S101  # a difference has at least one side
     origin = sides.origin(lambda schema: (present(desired)(schema), present(actual)(schema)))
     detail = f"{text_of(actual)} → {text_of(desired)}" if change == CHANGE else text_of(one)
-    known = change == CHANGE or (actual is not None and _described(sides, actual))
+    known = actual is not None and _described(sides, actual)
     return Difference("index", one.table, one.name, change, origin, detail, "", desired, actual, known)
 
 

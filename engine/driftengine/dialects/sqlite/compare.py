@@ -42,7 +42,7 @@ def lost_rows(
 def changed_defaults(
     copy: Path, backup: Path, columns: Iterable[tuple[str, str]], schema: Schema
 ) -> tuple[tuple[str, str], ...]:
-    """The (table, column) pairs, by name, in which a row reads otherwise than before.
+    """The (table key, column name) pairs in which a row reads otherwise than before.
 
     A row that was written before an ADD COLUMN stores nothing for that column and reads the default out of the DDL: an
     edited default would change it, and integrity_check would say ok.
@@ -58,11 +58,11 @@ def changed_defaults(
             match = _match(record, record, every)
             if match is None:
                 # Rows that cannot be told apart may be old ones: a copy of the table keeps their value.
-                found.append((table, column))
+                found.append((fold(table), column))
                 continue
             query = f"SELECT 1 FROM before.{name} AS b JOIN main.{name} AS a ON {match}"
             if connection.execute(f"{query} WHERE {_differs([(column, column)])} LIMIT 1").fetchone():
-                found.append((table, column))
+                found.append((fold(table), column))
     return tuple(found)
 
 

@@ -85,7 +85,7 @@ def _split(url: str) -> tuple[str, dict[str, str]]:
     """The database's name and the query of a URL."""
     match = re.fullmatch(r"(?s)(?P<dialect>\w+)(?:\+(?P<driver>\w+))?://(?P<rest>.*)", url)
     if match is None:
-        if url == ":memory:" or url.lower().endswith(BARE_SUFFIXES):
+        if url == ":memory:" or (":/" not in url and url.lower().endswith(BARE_SUFFIXES)):
             return str(Path(url).expanduser()), {}
         raise _bad_url(url, f"a bare path must end in {', '.join(BARE_SUFFIXES)}")
     if match["dialect"].lower() != "sqlite" or (match["driver"] or "") not in DRIVERS:

@@ -163,7 +163,8 @@ class SqliteDatabase:
         https://www.sqlite.org/pragma.html#pragma_data_version: equal on one connection means that nothing was committed.
         """
         if self._held is None:
-            return MISSING
+            # Somebody may have made it since we opened: a mark that is equal to none says that we have not looked.
+            return MISSING if state_of(self.location) == "missing" else object()
         with translated(self.location):
             return identity(self.location), data_version(self._held)
 
@@ -253,7 +254,7 @@ def _require_rights(location: Location) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """A connection to read the history through."""
+    """A connection to read and write the history through."""
 
     connection: sqlite3.Connection
     location: Location
@@ -305,9 +306,9 @@ class LiveTransaction:
         """See `Transaction.prove`."""
         self._transaction.prove(expected, self._settings)
 
-    def writer(self) -> sqlite3.Connection:
-        """The connection; it is inside the transaction."""
-        return self._transaction.connection
+    def writer(self) -> Reader:
+        """For the history: the connection, inside the transaction, with SQLite's errors as ours."""
+        return Reader(self._transaction.connection, self._transaction.location)
 
     @property
     def durations(self) -> tuple[float, ...]:

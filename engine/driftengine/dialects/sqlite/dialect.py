@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from driftengine.dialects.sqlite.guards import guard_of, rows_concerned
 from driftengine.dialects.sqlite.introspect import understand
 from driftengine.dialects.sqlite.script import as_text, build_script
-from driftengine.dialects.sqlite.strategy import is_relaxation, strategy_of
+from driftengine.dialects.sqlite.strategy import indexes_over, is_relaxation, strategy_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -45,6 +45,10 @@ class SqliteDialect:
         """See `guards.rows_concerned`."""
         return rows_concerned(difference, actual)
 
+    def goes_with(self, difference: Difference, actual: Schema) -> tuple[str, ...]:
+        """See `strategy.indexes_over`."""
+        return tuple(index.name for index in indexes_over(difference, actual))
+
     def relaxes(self, difference: Difference) -> bool:
         """See `strategy.is_relaxation`."""
         return is_relaxation(difference)
@@ -78,6 +82,6 @@ class SqliteDialect:
         """See `script.build_script`."""
         return build_script(desired, actual, changes, catalogue_edits=catalogue_edits)
 
-    def script_text(self, script: Script, held: Iterable[str]) -> str:
+    def script_text(self, script: Script, held: Iterable[str], *, careful: bool = False) -> str:
         """See `script.as_text`."""
-        return as_text(script, held)
+        return as_text(script, held, careful=careful)

@@ -89,9 +89,9 @@ def catalogue_edit(table: str, text: str, operations: tuple[int, ...]) -> Step:
 
 
 def _temporary_name(table: Table, schema: Schema) -> str:
-    taken = {row.name.lower() for row in schema.stored}
+    taken = {fold(row.name) for row in schema.stored}
     name = f"{_PREFIX}{table.name}"
-    while name.lower() in taken:
+    while fold(name) in taken:
         name += "_"
     return name
 

@@ -16,7 +16,7 @@ from driftengine.dialects.base import Problem, Rehearsed
 from driftengine.dialects.sqlite import compare
 from driftengine.dialects.sqlite.connect import Location, connect
 from driftengine.dialects.sqlite.introspect import read_catalogue, read_schema
-from driftengine.dialects.sqlite.tokens import fold, tokenize, unquote
+from driftengine.dialects.sqlite.tokens import fold, quote, tokenize, unquote
 from driftengine.dialects.sqlite.transaction import StepError, Transaction
 from driftengine.dialects.sqlite.values import hand_out
 from driftengine.errors import BackupError, ProofError
@@ -68,6 +68,7 @@ def rehearse(
             *_unreadable(script, before, after),
             *_new_violations(violated, compare.violations(connection, _present(tables, after)), before),
             *_newly_broken(broken, compare.compiles(connection, after), script, after),
+            *_lost_triggers(script, before, after),
         ]
     if backup is not None:
         problems += [
@@ -180,6 +181,20 @@ def _new_violations(
                 )
             )
     return problems
+
+
+def _lost_triggers(script: Script, before: Schema, after: Schema) -> list[Problem]:
+    """Triggers that went with a view although nobody named them: dropping a view takes them along without a word."""
+    dropped = {step.sql for step in script.steps}
+    return [
+        Problem(
+            f"the trigger {trigger.name} would go with the view {trigger.table}", frozenset({trigger.table})
+        )
+        for key, trigger in before.triggers.items()
+        if key not in after.triggers
+        and trigger.table in before.views
+        and f"DROP TRIGGER {quote(trigger.name)}" not in dropped
+    ]
 
 
 def _newly_broken(

@@ -12,7 +12,8 @@ from driftengine.changes import ADD, CATALOG, CHANGE, NATIVE, REBUILD, REMOVE, C
 from driftengine.dialects.sqlite.edit import bare_definition, edited, table_tree
 from driftengine.dialects.sqlite.projection import in_order
 from driftengine.dialects.sqlite.rebuild import catalogue_edit, hanging_on, rebuild
-from driftengine.dialects.sqlite.tokens import quote
+from driftengine.dialects.sqlite.strategy import indexes_over
+from driftengine.dialects.sqlite.tokens import fold, quote
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -64,6 +65,7 @@ def build_script(
     """
     builder = _Builder(desired, actual, catalogue_edits=catalogue_edits)
     _drops(builder, changes)
+    _indexes_on_dropped(builder, changes)
     _new_tables(builder, changes)
     for key in dict.fromkeys(c.difference.table for c in changes if _is_inside(c, actual)):
         inside = [c for c in changes if c.difference.table == key and _is_inside(c, actual)]
@@ -106,6 +108,15 @@ def _drops(builder: _Builder, changes: Iterable[Change]) -> None:
                     builder.keyed.add(old.table)  # a foreign key may need it
                 builder.gone.add((kind, old.key))
                 builder.add(f"DROP {kind.upper()} {quote(old.name)}", change, old.key, *hanging)
+
+
+def _indexes_on_dropped(builder: _Builder, changes: Iterable[Change]) -> None:
+    """A plain index goes with the column that it is over: the copy of the table cannot bring it back."""
+    for change in changes:
+        if change.difference.object == "column" and change.difference.change == REMOVE:
+            for index in indexes_over(change.difference, builder.actual):
+                builder.gone.add(("index", index.key))
+                builder.named.add(index.key)
 
 
 def _new_tables(builder: _Builder, changes: Iterable[Change]) -> None:
@@ -156,15 +167,15 @@ def _unique_index(builder: _Builder, change: Change) -> None:
         for key in wanted.columns
     )
     sql = f"CREATE UNIQUE INDEX {quote(name)} ON {quote(table.name)} ({listed})"
-    builder.add(sql, change, name.lower())
+    builder.add(sql, change, fold(name))
 
 
 def free_name(name: str, taken: Iterable[str]) -> str:
     """The name, or the name with the first number that nobody has taken (SQLite folds case, and so does this)."""
-    used = {one.lower() for one in taken}
-    if name.lower() not in used:
+    used = {fold(one) for one in taken}
+    if fold(name) not in used:
         return name
-    return next(f"{name}_{n}" for n in range(2, len(used) + 3) if f"{name}_{n}".lower() not in used)
+    return next(f"{name}_{n}" for n in range(2, len(used) + 3) if fold(f"{name}_{n}") not in used)
 
 
 def _inside_table(builder: _Builder, table: Table, changes: Sequence[Change]) -> None:
@@ -227,11 +238,14 @@ def _addable_order(changes: Sequence[Change]) -> list[Change]:
     return [*rest, *ordered]
 
 
-def as_text(script: Script, held: Iterable[str] = ()) -> str:
-    """A script that the `sqlite3` shell accepts. `held` are lines that say what it leaves out, shown as comments."""
+def as_text(script: Script, held: Iterable[str] = (), *, careful: bool = False) -> str:
+    """A script that the `sqlite3` shell accepts. `held` are lines that say what it leaves out, shown as comments.
+
+    `careful`: a statement may fail over a row that comes in between.
+    """
     lines = [f"-- {line}" for line in held]
     # The shell goes on after an error: a failed copy would be followed by the DROP of what it should have copied.
-    lines += [".bail on"] if any(step.endless for step in script.steps) else []
+    lines += [".bail on"] if careful or any(step.endless for step in script.steps) else []
     lines += ["PRAGMA foreign_keys = OFF;", "BEGIN IMMEDIATE;"]
     lines += [step.text().rstrip().rstrip(";") + ";" for step in script.steps]
     return "\n".join([*lines, "COMMIT;", ""])

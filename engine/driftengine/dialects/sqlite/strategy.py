@@ -16,7 +16,7 @@ from driftengine.schema import Check, ForeignKey, Unique
 
 if TYPE_CHECKING:
     from driftengine.changes import Backfill, Difference, Named
-    from driftengine.schema import Column, Schema, Table
+    from driftengine.schema import Column, Index, Schema, Table
 
 
 def strategy_of(difference: Difference, actual: Schema, backfill: Backfill | None) -> str:
@@ -55,6 +55,16 @@ def _dropping(column: Column, table: Table, schema: Schema) -> str:
     if len(table.columns) < 2 or column.key in keyed_columns(table, schema) or column.generated is not None:
         return REBUILD
     return REBUILD if column.key in read_columns(table, schema) else NATIVE
+
+
+def indexes_over(difference: Difference, schema: Schema) -> tuple[Index, ...]:
+    """The plain indexes that hold a column which is to be dropped."""
+    key = difference.actual.key
+    return tuple(
+        index
+        for index in schema.indexes_of(difference.table)
+        if not index.unique and any(part.effect == key and not part.is_expression for part in index.parts)
+    )
 
 
 def keyed_columns(table: Table, schema: Schema) -> frozenset[str]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 from driftengine.changes import Offending
 from driftengine.dialects.sqlite.connect import deadline, explained, translated
 from driftengine.dialects.sqlite.introspect import read_catalogue
+from driftengine.dialects.sqlite.tokens import fold
 from driftengine.errors import BusyError, DatabaseError, DeadlineError, DriftError, ProofError
 
 if TYPE_CHECKING:
@@ -230,7 +231,7 @@ class Transaction:
             return True
         own = name.startswith("sqlite_") or name in self._allowed
         # A trigger that fires would write what the plan does not name; `cause` is the trigger's name.
-        return own and (cause is None or cause.lower() in self._allowed)
+        return own and (cause is None or fold(cause) in self._allowed)
 
     def _edit_catalogue(self, step: Step) -> None:
         """Text, version, reset: https://www.sqlite.org/pragma.html#pragma_writable_schema; reset also after a failure."""
@@ -254,7 +255,8 @@ class Transaction:
 
     def prove(self, expected: Sequence[StoredObject], settings: Sequence[tuple[str, object]]) -> None:
         """Raises ProofError unless the schema is just what the rehearsal left and no setting has moved."""
-        found = read_catalogue(self.connection)
+        with translated(self.location):
+            found = read_catalogue(self.connection)
         if tuple(expected) != found:
             odd = sorted({f"{row.type} {row.name}" for row in set(expected) ^ set(found)})
             raise ProofError(
@@ -285,19 +287,25 @@ class Transaction:
 def _touched(action: int, first: str | None, second: str | None) -> str | None:
     """The key of the object that an action would create, alter, drop or write, or None for anything else."""
     if action in _WRITES or action in _NAMED_BY_FIRST:
-        return (first or "").lower()
+        return fold(first or "")
     if action == sqlite3.SQLITE_ALTER_TABLE:
-        return (second or "").lower()
+        return fold(second or "")
     return None
 
 
 def offending(
     connection: sqlite3.Connection, guard: str, location: Location, deadline_at: float | None = None
 ) -> Offending:
-    """How many rows a guard query finds, and the first of them. Raises DatabaseError, DeadlineError."""
-    with translated(location), deadline(connection, deadline_at):
-        rows = connection.execute(f"SELECT * FROM ({guard}) LIMIT {SHOWN_ROWS}").fetchall()
-        count = len(rows)
-        if count == SHOWN_ROWS:
-            count = connection.execute(f"SELECT count(*) FROM ({guard})").fetchone()[0]
+    """How many rows a guard query finds, and the first of them. Raises DatabaseError, DeadlineError.
+
+    A row over which the query itself fails (no JSON where the CHECK reads JSON) stands in the way like any other.
+    """
+    try:
+        with translated(location), deadline(connection, deadline_at):
+            rows = connection.execute(f"SELECT * FROM ({guard}) LIMIT {SHOWN_ROWS}").fetchall()
+            count = len(rows)
+            if count == SHOWN_ROWS:
+                count = connection.execute(f"SELECT count(*) FROM ({guard})").fetchone()[0]
+    except sqlite3.Error as error:
+        return Offending(1, ((None, str(error)),))
     return Offending(count, tuple((row[0], row[1]) for row in rows))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from driftengine.changes import REBUILD, Offending, Script
 from driftengine.dialects.base import Rehearsed
+from driftengine.diff import compare
 from driftengine.errors import RehearsalError
 from driftengine.operations import closed, in_copy
 from driftengine.risk import GUARDED
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 
 NOTHING = Offending(0, ())
+UNDONE = "the rehearsal ran, and the difference was still there; this is a fault of driftd, please report it"
 MOST_TRIALS = 12  # beyond that, looking for the one at fault takes longer than it is worth
 
 
@@ -66,7 +69,12 @@ def rehearse(
     while left:
         went, script, outcome = stand.run(left)
         if outcome.ok:
-            return Rehearsal(went, script, outcome, tuple(blocked))
+            undone = _undone(dialect, survey, went, outcome)
+            if not undone:
+                return Rehearsal(went, script, outcome, tuple(blocked))
+            blocked += [Blocked(o, UNDONE) for o in went if o.number in undone]
+            left = _without(left, undone)
+            continue
         at_fault = stand.culprit(left, _suspects(left, outcome))
         blocked += [Blocked(o, _reason(outcome)) for o in left if o.number in at_fault]
         left = _without(left, at_fault)
@@ -129,6 +137,18 @@ class _Stand:
 def _without(operations: Sequence[Operation], numbers: set[int]) -> tuple[Operation, ...]:
     kept = closed(operations, {o.number for o in operations} - numbers)
     return tuple(o for o in operations if o.number in kept)
+
+
+def _undone(dialect: Dialect, survey: Survey, went: Sequence[Operation], outcome: Rehearsed) -> set[int]:
+    """The operations whose difference is still there after they ran: what is called migrated has come about.
+
+    Two differences may share a name (two CHECKs over one column), so those that were left out are counted off first.
+    """
+    after = compare(survey.wanted, dialect.understand(outcome.expected))
+    left = Counter(difference.identity for difference in after.differences)
+    numbers = {o.number for o in went}
+    left -= Counter(o.difference.identity for o in survey.plan.operations if o.number not in numbers)
+    return {o.number for o in went if left[o.difference.identity] > 0}
 
 
 def _as_copy(operation: Operation) -> Operation:

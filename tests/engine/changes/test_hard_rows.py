@@ -5,9 +5,15 @@ from __future__ import annotations
 import json
 import sqlite3
 from contextlib import closing
+from typing import TYPE_CHECKING
 
 from driftengine import api
+from driftengine.changes import Script
+from driftengine.dialects.sqlite.dialect import SqliteDialect
 from support.migrations import House, kinds
+
+if TYPE_CHECKING:
+    import pytest
 
 T = "CREATE TABLE t(id INTEGER PRIMARY KEY, d TEXT"
 
@@ -123,3 +129,16 @@ def test_a_database_that_appears_meanwhile_is_looked_at_again(house: House) -> N
     finally:
         api.open_database = opened
     assert (document["outcome"], document["blocked"]) == ("up_to_date", [])
+
+
+def test_what_did_not_come_about_is_not_called_migrated(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A script that runs without a word and leaves the difference standing blocks its operation; nothing is recorded."""
+    house.run(f"{T})")
+    house.models(f"{T}, e TEXT)")
+    monkeypatch.setattr(SqliteDialect, "script", lambda *_, **__: Script())
+    document = house.apply()
+    assert (document["outcome"], kinds(document, "blocked")) == ("blocked", ["add_column"])
+    assert "still there" in document["blocked"][0]["reason"]
+    assert house.backups() == []

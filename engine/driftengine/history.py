@@ -190,7 +190,9 @@ def read_rows(connection: Executes) -> tuple[Row, ...]:
     if not _is_there(connection):
         return ()
     found = connection.execute(f"SELECT {', '.join(COLUMNS)} FROM {TABLE} ORDER BY id").fetchall()
-    return tuple(Row(*values) for values in found)
+    # Bytes where text belongs are damage, which the chain tells; they must not keep it from being looked at.
+    plain: list[list[Any]] = [[repr(v) if isinstance(v, bytes) else v for v in values] for values in found]
+    return tuple(Row(*values) for values in plain)
 
 
 def _is_there(connection: Executes) -> bool:

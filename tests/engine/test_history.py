@@ -413,3 +413,12 @@ def test_a_gap_that_was_filled_late_is_no_problem(tmp_path: Path) -> None:
     assert reconcile(entries(rows), read_journal(path)) == (
         "m_3 does not follow the row before it in the journal, and no restore is recorded",
     )
+
+
+def test_bytes_in_place_of_the_document_are_told_as_damage(tmp_path: Path) -> None:
+    """Whoever overwrites a row with bytes has altered it; looking for damage does not fail on the damage."""
+    with closing(sqlite3.connect(tmp_path / "app.db", isolation_level=None)) as connection:
+        history.append(connection, history.Entry("meeting", "2026-01-01T00:00:00.000Z", "id"))
+        connection.execute("UPDATE driftd_history SET document = x'ff00'")
+        (problem,) = history.chain_problems(history.read_rows(connection))
+    assert "altered" in problem

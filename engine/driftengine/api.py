@@ -213,8 +213,9 @@ def _held(applied: Applied, target: Target) -> list[Document]:
     documents = [{**_named(one, applied), "rows": [], "count": 0} for one in applied.held]
     try:
         with closing(_open(target)) as database:
+            actual = database.read()
             for one, document in zip(applied.held, documents, strict=True):
-                query = _DIALECT.concerned(one.difference, database.read())
+                query = _DIALECT.concerned(one.difference, actual)
                 if query:
                     rows = database.offending(query)
                     document |= {"rows": rows.as_documents(), "count": rows.count}

@@ -110,7 +110,7 @@ class Step:
     """One statement of a script.
 
     `operations` are the numbers that it serves. `objects` are the keys of what it may create, alter, drop or write;
-    an authorizer refuses everything else. `rows` says whether it writes rows, `endless` that it
+    an authorizer refuses everything else. `endless` that it
     cannot be interrupted. `catalogue` marks an edit of the stored DDL.
     """
 
@@ -118,7 +118,6 @@ class Step:
     operations: tuple[int, ...] = ()
     objects: frozenset[str] = frozenset()
     parameters: tuple[SqlValue, ...] = ()
-    rows: bool = False
     endless: bool = False
     catalogue: bool = False
 
@@ -138,7 +137,6 @@ class Copied:
 
     table: str
     columns: tuple[tuple[str, str], ...]
-    converted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

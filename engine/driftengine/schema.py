@@ -176,6 +176,11 @@ class Table:
     sql: str = spelled()
     problem: str = spelled()
 
+    def is_alias(self, column: Column) -> bool:
+        """True for an INTEGER PRIMARY KEY: the column is another name of the rowid."""
+        key = self.primary_key
+        return key is not None and key.rowid_alias and key.columns == (column.key,)
+
     def column(self, key: str) -> Column | None:
         """The column of that key, or None."""
         return next((column for column in self.columns if column.key == key), None)

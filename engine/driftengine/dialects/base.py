@@ -51,8 +51,6 @@ class Rehearsed:
     expected: tuple[StoredObject, ...] = ()
     durations: tuple[float, ...] = ()
     changes: int = 0
-    seconds: float = 0.0
-    growth_bytes: int = 0
     failure: str = ""
     failed: tuple[int, ...] = ()
     problems: tuple[Problem, ...] = ()
@@ -117,9 +115,6 @@ class WriteTransaction(Protocol):
         progress: StepProgress | None = None,
     ) -> int:
         """Runs the script and returns how many rows were written."""
-
-    def offending(self, guard: str) -> Offending:
-        """What a guard query finds now."""
 
     def prove(self, expected: Sequence[StoredObject]) -> None:
         """Raises ProofError unless nothing but the plan has happened."""

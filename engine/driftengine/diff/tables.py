@@ -75,7 +75,7 @@ def _unreadable(wanted: Table, table: Table) -> Iterator[Difference]:
 def _inside(sides: Sides, wanted: Table, table: Table) -> Iterator[Difference]:
     for column in wanted.columns:
         actual = table.column(column.key)
-        if actual is None and _is_alias(wanted, column):
+        if actual is None and wanted.is_alias(column):
             continue  # it comes with the key, and the rowids that are there are its values
         if actual is None:
             yield _column(sides, table, column, ADD, describe(column), desired=column)
@@ -145,7 +145,7 @@ def _column_changes(
 ) -> Iterator[Difference]:
     if wanted == actual:
         return
-    became_key = _is_alias(wanted_table, wanted) != _is_alias(table, actual)
+    became_key = wanted_table.is_alias(wanted) != table.is_alias(actual)
     implied = became_key or _key_implies_null(wanted_table, wanted) != _key_implies_null(table, actual)
     for aspect, before, after in _changed_aspects(wanted, actual):
         # INT against INTEGER PRIMARY KEY is one change, of the key; NOT NULL comes and goes with key and storage.
@@ -155,11 +155,6 @@ def _column_changes(
             sides, table, wanted, CHANGE, f"{aspect.replace('_', ' ')}: {before} → {after}",
             aspect=aspect, desired=wanted, actual=actual,
         )  # fmt: skip
-
-
-def _is_alias(table: Table, column: Column) -> bool:
-    key = table.primary_key
-    return key is not None and key.rowid_alias and key.columns == (column.key,)
 
 
 def _key_implies_null(table: Table, column: Column) -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from driftengine.changes import Copied
 from driftengine.dialects.sqlite.connect import file_uri
-from driftengine.dialects.sqlite.projection import is_alias, rowid_name
+from driftengine.dialects.sqlite.projection import rowid_name
 from driftengine.dialects.sqlite.tokens import fold, quote, tokenize, unquote
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def _match(before: Table, after: Table, copied: Copied) -> str | None:
     A column that has become the alias gives the row its rowid, whatever that was before.
     """
     for column in before.columns:
-        if is_alias(after, column) and not is_alias(before, column):
+        if after.is_alias(column) and not before.is_alias(column):
             return f"a.{quote(column.name)} = b.{quote(column.name)}"
     old, new = rowid_name(before), rowid_name(after)
     if old is not None and new is not None:

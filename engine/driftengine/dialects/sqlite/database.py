@@ -22,7 +22,7 @@ from driftengine.dialects.sqlite.connect import (
 )
 from driftengine.dialects.sqlite.copy import DatabaseFiles
 from driftengine.dialects.sqlite.introspect import read_catalogue, read_schema, understand
-from driftengine.dialects.sqlite.tokens import quote
+from driftengine.dialects.sqlite.tokens import fold, quote
 from driftengine.dialects.sqlite.transaction import (
     Transaction,
     catalogue_editable,
@@ -129,8 +129,8 @@ class SqliteDatabase:
         """Counts rows, and looks for NULL, where a plan asks."""
         if self._held is None:
             return Facts()
-        names = {table.key: table.name for table in self.read().tables.values()}
         with translated(self.location):
+            names = self._table_names()
             rows = {
                 key: self._number(f"SELECT count(*) FROM {quote(names[key])}")
                 for key in questions.tables & names.keys()
@@ -143,6 +143,12 @@ class SqliteDatabase:
                 if table in names
             }
         return Facts(rows, {place: count for place, count in nulls.items() if count})
+
+    def _table_names(self) -> dict[str, str]:
+        """By key. The names alone: the schema as a whole has been read already by whoever asks about its rows."""
+        assert self._held is not None  # noqa: S101  # callers have looked
+        rows = self._held.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")
+        return {fold(name): name for (name,) in rows}
 
     def _number(self, query: str) -> int:
         assert self._held is not None  # noqa: S101  # callers have looked
@@ -226,7 +232,7 @@ class SqliteDatabase:
             return 0
         with translated(self.location):
             size = self._number("PRAGMA page_size") * self._number("PRAGMA page_count")
-        tables = max(1, len(self.read().tables))
+            tables = max(1, len(self._table_names()))
         return 2 * size + min(len(script.copied) * 3 * size // tables, 3 * size)
 
     def close(self) -> None:
@@ -297,10 +303,6 @@ class LiveTransaction:
     ) -> int:
         """See `Transaction.run`."""
         return self._transaction.run(script, endless_seconds=endless_seconds, progress=progress)
-
-    def offending(self, guard: str) -> Offending:
-        """What a guard query finds inside the transaction."""
-        return self._transaction.offending(guard)
 
     def prove(self, expected: Sequence[StoredObject]) -> None:
         """See `Transaction.prove`."""

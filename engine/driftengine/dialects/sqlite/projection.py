@@ -36,12 +36,6 @@ def rowid_name(table: Table) -> str | None:
     return next((name for name in ("rowid", "_rowid_", "oid") if name not in taken), None)
 
 
-def is_alias(table: Table, column: Column) -> bool:
-    """True for the INTEGER PRIMARY KEY of a table, which is another name of its rowid."""
-    key = table.primary_key
-    return key is not None and key.rowid_alias and key.columns == (column.key,)
-
-
 def default_value(default: Default) -> str:
     """The value of a default as an expression that means the same wherever it stands.
 
@@ -75,7 +69,7 @@ def _value(table: Table, wanted: Table, column: Column) -> str:
         same = old is not None and old.generated == column.generated
         return quote(column.name) if same else f"({column.generated.expression.sql})"
     if old is None:
-        if is_alias(wanted, column):  # the rowids that are there become its values
+        if wanted.is_alias(column):  # the rowids that are there become its values
             return rowid_name(table) or "NULL"
         value = default_value(column.default) if column.default else "NULL"
         stored_alike = _STORED.get(value_class(column), "") == column.affinity

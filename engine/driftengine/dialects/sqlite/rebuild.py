@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from driftengine.changes import ADD, REMOVE, Copied, Step
 from driftengine.dialects.sqlite.edit import table_tree
 from driftengine.dialects.sqlite.expressions import columns_read, without_qualifier
-from driftengine.dialects.sqlite.projection import default_value, is_alias, rowid_name
+from driftengine.dialects.sqlite.projection import default_value, rowid_name
 from driftengine.dialects.sqlite.tables import build_table
 from driftengine.dialects.sqlite.tokens import fold, literal, quote
 
@@ -47,13 +47,13 @@ def rebuild(
     hanging = frozenset(one.key for one in hanging_on(table, schema))
     source = _columns_and_values(after, table, changes)
 
-    def step(sql: str, *, rows: bool = False, endless: bool = False, objects: frozenset[str] = own) -> Step:
-        return Step(sql, numbers, objects, rows=rows, endless=endless)
+    def step(sql: str, *, endless: bool = False, objects: frozenset[str] = own) -> Step:
+        return Step(sql, numbers, objects, endless=endless)
 
     steps = [
         step(renamed(text, temporary)),
-        step(_copy(table, temporary, source, after), rows=True),
-        *[step(sql, rows=True) for sql in _sequence(table, after, temporary, schema)],
+        step(_copy(table, temporary, source, after)),
+        *[step(sql) for sql in _sequence(table, after, temporary, schema)],
         *[step(sql) for sql in _statistics_out(schema)],
         step(f"DROP TABLE {quote(table.name)}", endless=True, objects=own | hanging),
         step("PRAGMA legacy_alter_table = ON", objects=frozenset()),
@@ -65,7 +65,7 @@ def rebuild(
     back: list[Named] = [one for one in schema.indexes_of(table.key) if ("index", one.key) not in gone]
     back += [one for one in schema.triggers_of(table.key) if ("trigger", one.key) not in gone]
     steps += [step(one.sql, objects=own | {one.key}) for one in back]
-    steps += [step(sql, rows=True) for sql in _statistics_back(table, schema)]
+    steps += [step(sql) for sql in _statistics_back(table, schema)]
     return steps, _compared(table, after, changes)
 
 
@@ -123,7 +123,7 @@ def _columns_and_values(after: Table, table: Table, changes: Sequence[Change]) -
                 value = f"coalesce({value}, {_filling(fill, column)})"
         elif fill is not None:
             value = fill.expression
-        elif is_alias(after, column) and rowid_name(table):
+        elif after.is_alias(column) and rowid_name(table):
             value = str(rowid_name(table))  # a new alias of the rowid takes over the rowids that are there
         else:
             value = default_value(column.default) if column.default else "NULL"
@@ -199,14 +199,11 @@ def _statistics_back(table: Table, schema: Schema) -> list[str]:
 def _compared(table: Table, after: Table, changes: Sequence[Change]) -> Copied:
     """Every column that is there before and after must hold the same values, but for those that the changes name."""
     touched: set[str] = set()
-    converted: list[str] = []
     for change in changes:
         difference = change.difference
-        if difference.object == "column" and difference.change not in {ADD, REMOVE}:
-            if difference.aspect == "type" and difference.actual.affinity != difference.desired.affinity:
-                converted.append(difference.actual.name)
-            if change.backfill is not None or difference.aspect in {"type", "generated"}:
-                touched.add(difference.actual.key)
+        rewritten = change.backfill is not None or difference.aspect in {"type", "generated"}
+        if difference.object == "column" and difference.change not in {ADD, REMOVE} and rewritten:
+            touched.add(difference.actual.key)
         if difference.object == "primary_key":
             touched |= set(difference.desired.columns) if difference.desired else set()
     touched = _with_readers(touched, after, changes)
@@ -215,7 +212,7 @@ def _compared(table: Table, after: Table, changes: Sequence[Change]) -> Copied:
         for column in table.columns
         if column.key not in touched and after.column(column.key) is not None
     ]
-    return Copied(table.name, tuple(same), tuple(converted))
+    return Copied(table.name, tuple(same))
 
 
 def _with_readers(touched: set[str], after: Table, changes: Sequence[Change]) -> set[str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import shutil
-import time
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
@@ -53,7 +52,6 @@ def rehearse(
     if backup is not None:
         with _copying(copy):
             shutil.copyfile(backup, copy)
-    started = time.monotonic()
     location = Location(str(copy), copy)
     with closing(connect(location, write=True, create=True)) as connection:
         connection.execute(f"PRAGMA journal_mode = {journal_mode}")
@@ -88,8 +86,6 @@ def rehearse(
         outcome.expected,
         outcome.durations,
         outcome.changes,
-        time.monotonic() - started,
-        copy.stat().st_size - (backup.stat().st_size if backup else 0),
         problems=tuple(problems),
         stale_defaults=stale,
     )

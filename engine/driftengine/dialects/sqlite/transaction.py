@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 from driftengine.changes import Offending
 from driftengine.dialects.sqlite.connect import deadline, explained, translated
 from driftengine.dialects.sqlite.introspect import read_catalogue
-from driftengine.dialects.sqlite.tokens import fold
+from driftengine.dialects.sqlite.tokens import fold, quote
 from driftengine.errors import BusyError, DatabaseError, DeadlineError, DriftError, ProofError
 
 if TYPE_CHECKING:
@@ -246,12 +246,7 @@ class Transaction:
         finally:
             execute("PRAGMA writable_schema = RESET")
         # A malformed text commits without a word and leaves a database that nobody can read: so read it now.
-        table = str(step.parameters[-1]).replace('"', '""')
-        execute(f'SELECT * FROM "{table}" LIMIT 0')
-
-    def offending(self, guard: str) -> Offending:
-        """What a guard query finds now."""
-        return offending(self.connection, guard, self.location, self.deadline_at)
+        execute(f"SELECT * FROM {quote(str(step.parameters[-1]))} LIMIT 0")
 
     def prove(self, expected: Sequence[StoredObject], settings: Sequence[tuple[str, object]]) -> None:
         """Raises ProofError unless the schema is just what the rehearsal left and no setting has moved."""

@@ -7,34 +7,31 @@ from __future__ import annotations
 
 import time
 from contextlib import closing
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from driftengine import backup as backups
-from driftengine import history as histories
-from driftengine import journal
-from driftengine.apply import Applied, Applier, Request
-from driftengine.backup_files import folder_for, journal_of
-from driftengine.desired import Desired, read_desired
-from driftengine.dialects.sqlite.database import LOCK_WAIT, SqliteDatabase, name_of, open_database
-from driftengine.dialects.sqlite.dialect import SqliteDialect
-from driftengine.errors import DriftError, HistoryError
-from driftengine.risk import SAFE
-from driftengine.stage import judged
-from driftengine.survey import Survey, survey
+from driftengine import documents
+from driftengine.errors import HistoryError
 from driftengine.target import BackupSettings, Target
 
+# Each function imports what it needs: a check of a database in sync takes milliseconds, importing all of this sixty.
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from contextlib import AbstractContextManager
+    from pathlib import Path
 
+    from driftengine.ahead import Prepared
+    from driftengine.desired import Desired
+    from driftengine.dialects.sqlite.database import SqliteDatabase
+    from driftengine.documents import Document
     from driftengine.operations import Operation
-    from driftengine.rehearse import Blocked
     from driftengine.stage import Progress
+    from driftengine.survey import Survey
 
 __all__ = [
     "BackupSettings",
     "Target",
     "apply",
+    "approvals",
     "backup_create",
     "backup_list",
     "backup_prune",
@@ -45,67 +42,97 @@ __all__ = [
     "history_verify",
     "plan",
     "plan_script",
+    "prepare",
+    "record_approval",
 ]
 
-Document = dict[str, Any]
-SCHEMA_VERSION = 1
-_DIALECT = SqliteDialect()
 
+def _open(target: Target, *, tidy: bool = False, lock_wait: float | None = None) -> SqliteDatabase:
+    from driftengine.dialects.chosen import opened
+    from driftengine.dialects.sqlite.database import LOCK_WAIT
 
-def _open(target: Target, *, tidy: bool = False, lock_wait: float = LOCK_WAIT) -> SqliteDatabase:
-    return open_database(target.url, directory=Path(target.models.directory), tidy=tidy, lock_wait=lock_wait)
+    wait = LOCK_WAIT if lock_wait is None else lock_wait
+    return opened(target.url, target.models.directory, tidy=tidy, lock_wait=wait)
 
 
 def _head(target: Target, database: SqliteDatabase) -> Document:
-    return _headed(target, database.name)
+    return documents.head(target, database.name)
 
 
-def _headed(target: Target, name: str) -> Document:
-    return {"schema_version": SCHEMA_VERSION, "target": target.name, "database": name}
+def _surveyed(target: Target, database: SqliteDatabase) -> Survey:
+    from driftengine.desired import read_desired
+    from driftengine.dialects.chosen import DIALECT
+    from driftengine.survey import survey
+
+    return survey(DIALECT, database, target, read_desired(target.models))
 
 
-def _surveyed(target: Target, database: SqliteDatabase) -> tuple[Survey, dict[str, float]]:
+def check(target: Target, *, fresh: bool = False, memory: Path | None = None) -> Document:
+    """Is there drift? Raises DriftError.
+
+    Args:
+        target: the database and its models.
+        fresh: load the models and compare, whatever is remembered.
+        memory: the folder of `remembered.folder`; None to remember nothing.
+    """
+    from driftengine import remembered
+
+    if fresh or memory is None:
+        return _compared(target, None, memory)
     started = time.perf_counter()
-    desired = read_desired(target.models)
-    probed = time.perf_counter()
-    found = survey(_DIALECT, database, target, desired)
-    timings = {"probe": round((probed - started) * 1000, 3), **found.timings_ms}
-    timings["total"] = round((time.perf_counter() - started) * 1000, 3)
-    return found, timings
+    document = remembered.recall_document(memory, target.models)
+    if document is None:
+        return _compared(target, None, memory)
+    from driftengine import remembered_answer as answers
+
+    question = answers.ask(target, document["desired"])
+    answer = answers.recall(memory, question) if question is not None else None
+    if question is None or answer is None:
+        return _compared(target, remembered.desired_of(document), memory)
+    taken = _milliseconds_since(started)
+    timings = {"probe": 0.0, "read": taken, "compare": 0.0, "plan": 0.0, "total": taken}
+    return {**documents.head(target, question.path), **answer, "timings_ms": timings, "models": "remembered"}
 
 
-def check(target: Target) -> Document:
-    """Is there drift? Raises DriftError."""
+def _compared(target: Target, known: Desired | None, memory: Path | None) -> Document:
+    """The answer to a check, found out by looking, and remembered where it can be."""
+    from driftengine import remembered
+    from driftengine import remembered_answer as answers
+    from driftengine.dialects.chosen import DIALECT
+    from driftengine.survey import survey
+
     with closing(_open(target)) as database:
-        found, timings = _surveyed(target, database)
-        runnable = found.plan.runnable()
-        state = "in_sync" if not found.drift.differences else "drifted" if runnable else "held"
-        return {
-            **_head(target, database),
-            "state": state,
-            "in_sync": not found.drift.differences,
-            "differences": [difference.as_document() for difference in found.drift.differences],
-            "plan": found.plan.as_document() if found.plan.operations else None,
-            "unmanaged": [{"type": row.type, "name": row.name} for row in found.drift.unmanaged],
-            "unsupported": list(found.desired.unsupported),
-            "timings_ms": timings,
-        }
+        started = time.perf_counter()
+        desired = known or remembered.load(target.models, memory)
+        probe = 0.0 if known else _milliseconds_since(started)
+        asked = remembered.desired_document(desired)
+        question = answers.ask(target, asked) if memory is not None else None
+        found = survey(DIALECT, database, target, desired)
+        timings = {"probe": probe, **found.timings_ms, "total": _milliseconds_since(started)}
+        document = documents.check(target, database.name, found, timings)
+        # Asked again: somebody may have changed the database in between.
+        if memory is not None and question and found.in_step and answers.ask(target, asked) == question:
+            answers.remember(memory, question, document)
+        return {**document, "models": "remembered" if known else "probed"}
+
+
+def _milliseconds_since(started: float) -> float:
+    return round((time.perf_counter() - started) * 1000, 3)
 
 
 def plan(target: Target) -> Document:
     """What would be done, why, and at what risk. Raises DriftError."""
     with closing(_open(target)) as database:
-        found, _ = _surveyed(target, database)
-        return {
-            **_head(target, database),
-            "plan": found.plan.as_document() if found.plan.operations else None,
-        }
+        found = _surveyed(target, database)
+        return {**_head(target, database), "plan": documents.plan(found)}
 
 
 def plan_script(target: Target) -> str:
     """The plan as a script for the database's own shell, without what waits. Raises DriftError."""
+    from driftengine.stage import judged
+
     with closing(_open(target)) as database:
-        found, _ = _surveyed(target, database)
+        found = _surveyed(target, database)
         kept, blocked, _ = judged(database, found.plan.runnable(), frozenset())
         return script_of(found, kept, {one.operation.number: one.reason for one in blocked})
 
@@ -115,6 +142,9 @@ def script_of(found: Survey, kept: Sequence[Operation], blocked: Mapping[int, st
 
     Edits of the stored DDL are left out (a shell may forbid them), and so are values from callables.
     """
+    from driftengine.dialects.chosen import DIALECT
+    from driftengine.risk import SAFE
+
     scripted = [o for o in kept if not (o.change.backfill and o.change.backfill.callable)]
     numbers = {o.number for o in scripted}
     held = [
@@ -123,11 +153,11 @@ def script_of(found: Survey, kept: Sequence[Operation], blocked: Mapping[int, st
         for o in found.plan.operations
         if o.number not in numbers
     ]
-    script = _DIALECT.script(found.wanted, found.actual, [o.change for o in scripted], catalogue_edits=False)
+    script = DIALECT.script(found.wanted, found.actual, [o.change for o in scripted], catalogue_edits=False)
     lines = [line for text in held for line in text.splitlines()]
     if not script.steps:
         return "".join(f"-- {line}\n" for line in ["nothing to do", *lines])
-    return _DIALECT.script_text(script, lines, careful=any(o.judgement.risk != SAFE for o in scripted))
+    return DIALECT.script_text(script, lines, careful=any(o.judgement.risk != SAFE for o in scripted))
 
 
 def _left_out(operation: Operation) -> str:
@@ -147,94 +177,62 @@ def apply(
     progress: Progress | None = None,
 ) -> Document:
     """Stages and applies now. Raises DriftError for what is refused before anything was tried."""
-    desired: Desired = read_desired(target.models)
+    from driftengine.apply import Applier, Request
+    from driftengine.desired import read_desired
+    from driftengine.dialects.chosen import DIALECT, named
+
+    desired = read_desired(target.models)
     request = Request(plan_id, tuple(approve), dry_run, allowed_by)
 
-    def opened() -> SqliteDatabase:
-        return _open(target, tidy=not dry_run, lock_wait=target.window_timeout)
+    def fresh() -> AbstractContextManager[SqliteDatabase]:
+        return closing(_open(target, tidy=not dry_run, lock_wait=target.window_timeout))
 
-    applied = Applier(_DIALECT, opened, target, desired, request, progress).apply()
-    return _applied(applied, target, dry_run=dry_run)
-
-
-def _applied(applied: Applied, target: Target, *, dry_run: bool) -> Document:
-    backup = applied.backup
-    return {
-        **_headed(target, name_of(target.url, directory=Path(target.models.directory))),
-        "outcome": applied.outcome,
-        "operations": len(applied.operations),
-        "duration_ms": applied.duration_ms,
-        "migration_id": applied.migration_id,
-        "plan_id": applied.plan.id if applied.plan is not None and applied.plan.operations else None,
-        "backup": backup
-        and {
-            "id": backup.id,
-            "path": str(backup.path),
-            "sha256": backup.sha256,
-            "verified": backup.verified,
-        },
-        "applied": [_named(one, applied) for one in applied.operations],
-        "held": _held(applied, target),
-        "blocked": [_blocked(one, applied) for one in applied.blocked],
-        "dry_run": dry_run,
-        "warnings": list(applied.warnings),
-        "error": applied.error.as_document() if applied.error is not None else None,
-    }
+    done = Applier(DIALECT, fresh, target, desired, request, progress).apply()
+    held = documents.held_documents(
+        DIALECT, lambda: closing(_open(target)), done.plan, done.held, done.blocked
+    )
+    name = named(target.url, target.models.directory)
+    return documents.applied(target, name, done, held, dry_run=dry_run)
 
 
-def _named(operation: Operation, applied: Applied) -> Document:
-    names = applied.plan.names if applied.plan is not None else {}
-    return {
-        "operation": applied.plan.operation_id(operation.number) if applied.plan is not None else "",
-        "kind": operation.judgement.kind,
-        "table": names.get(operation.difference.table, operation.difference.table) or None,
-        "name": operation.difference.name,
-        "code": operation.judgement.code,
-        "risk": operation.judgement.risk,
-        "strategy": operation.change.strategy,
-        "detail": operation.difference.detail,
-        "reason": _reason(operation, applied),
-    }
+def prepare(
+    target: Target, desired: Desired, *, approve: Sequence[str] = (), progress: Progress | None = None
+) -> Prepared:
+    """Stages ahead, on a connection of its own that only reads; see `ahead.prepare`. Raises DriftError."""
+    from driftengine import ahead
+    from driftengine.dialects.chosen import DIALECT
+
+    with closing(_open(target)) as database:
+        return ahead.prepare(DIALECT, database, target, desired, approve=approve, progress=progress)
 
 
-def _reason(operation: Operation, applied: Applied) -> str:
-    """Why it is judged so, or for whom it waits."""
-    left_out = {o.number: o for o in (*applied.held, *(one.operation for one in applied.blocked))}
-    needed = [left_out[number] for number in sorted(operation.needs & left_out.keys())]
-    if operation.number in left_out and needed and not operation.judgement.hold:
-        return f"it needs {', '.join(f'{o.judgement.kind} {o.difference.name}' for o in needed)} first"
-    return operation.judgement.reason
+def approvals(target: Target) -> Mapping[str, tuple[str, ...]]:
+    """The ids of the operations that have been approved, by plan id; see `approvals.given`. Raises DriftError."""
+    from driftengine import approvals as given_approvals
+
+    return given_approvals.given(_named_folder(target))
 
 
-def _held(applied: Applied, target: Target) -> list[Document]:
-    """The held operations, each with the rows that it would concern as far as they can be read."""
-    if not applied.held:
-        return []
-    documents = [{**_named(one, applied), "rows": [], "count": 0} for one in applied.held]
-    try:
-        with closing(_open(target)) as database:
-            actual = database.read()
-            for one, document in zip(applied.held, documents, strict=True):
-                query = _DIALECT.concerned(one.difference, actual)
-                if query:
-                    rows = database.offending(query)
-                    document |= {"rows": rows.as_documents(), "count": rows.count}
-    except DriftError:
-        pass  # what was done or not done is known; the rows are only shown
-    return documents
+def record_approval(target: Target, plan_id: str, operations: Sequence[str], by: str) -> None:
+    """Remembers that somebody approved operations of a plan. Raises BackupError, HistoryError, BusyError."""
+    from driftengine import approvals as given_approvals
+    from driftengine.dialects.chosen import named
+
+    name = named(target.url, target.models.directory)
+    given_approvals.record(_named_folder(target), name, plan_id, operations, by)
 
 
-def _blocked(one: Blocked, applied: Applied) -> Document:
-    return {
-        **_named(one.operation, applied),
-        "reason": one.reason,
-        "rows": one.offending.as_documents(),
-        "count": one.offending.count,
-    }
+def _named_folder(target: Target) -> Path:
+    from driftengine.backup_files import folder_for
+    from driftengine.dialects.chosen import named
+
+    return folder_for(target.backup.directory, named(target.url, target.models.directory))
 
 
 def history(target: Target, migration: str | None = None) -> Document:
     """The audit trail, or one entry of it with everything. Raises HistoryError (`migration-unknown`)."""
+    from driftengine import history as histories
+
     with closing(_open(target)) as database:
         reader = database.reader()
         entries = histories.read(reader) if reader is not None else ()
@@ -249,39 +247,16 @@ def history(target: Target, migration: str | None = None) -> Document:
                 )
         return {
             **_head(target, database),
-            "migrations": [_entry(entry, whole=migration is not None) for entry in entries],
+            "migrations": [documents.entry(entry, whole=migration is not None) for entry in entries],
         }
-
-
-def _entry(entry: histories.Entry, *, whole: bool) -> Document:
-    operations = (entry.plan or {}).get("operations", [])
-    applied = set(entry.evidence.get("applied", []))
-    document: Document = {
-        "id": entry.id,
-        "kind": entry.kind,
-        "migration_id": entry.migration_id,
-        "at": entry.at,
-        "allowed_by": entry.allowed_by,
-        "operations": len(applied),
-        "plan_id": (entry.plan or {}).get("id"),
-        "backup": entry.backup,
-        "hash": entry.hash,
-    }
-    if whole:
-        document |= {
-            "plan": entry.plan,
-            "applied": [o for number, o in enumerate(operations, 1) if number in applied],
-            "evidence": entry.evidence,
-            "durations_ms": entry.durations,
-            "versions": entry.versions,
-            "database_id": entry.database_id,
-            "previous": entry.previous,
-        }
-    return document
 
 
 def history_verify(target: Target) -> Document:
     """Checks the hash chain, and the journal beside the backups. Raises DriftError."""
+    from driftengine import history as histories
+    from driftengine import journal
+    from driftengine.backup_files import journal_of
+
     with closing(_open(target)) as database:
         reader = database.reader()
         rows = histories.read_rows(reader) if reader is not None else ()
@@ -294,25 +269,35 @@ def history_verify(target: Target) -> Document:
 
 
 def _folder(target: Target, database: SqliteDatabase) -> Path:
+    from driftengine.backup_files import folder_for
+
     return folder_for(target.backup.directory, database.name)
 
 
 def _database_id(database: SqliteDatabase) -> str:
+    from driftengine import history as histories
+
     reader = database.reader()
     entries = histories.read(reader) if reader is not None else ()
     return entries[-1].database_id if entries else ""
 
 
-def _pinned(database: SqliteDatabase) -> tuple[str, ...]:
-    """The backup of the last migration: a rollback needs it."""
+def _pinned(database: SqliteDatabase, folder: Path) -> tuple[str, ...]:
+    """The backup of the last migration, which a rollback needs, and that of the last stage, which a daemon may hold."""
+    from driftengine import backup as backups
+    from driftengine import history as histories
+
     reader = database.reader()
     entries = histories.read(reader) if reader is not None else ()
     ids = [str(entry.backup["id"]) for entry in entries if entry.backup]
-    return tuple(ids[-1:])
+    staged = [one.id for one in backups.list_backups(folder) if one.reason == backups.STAGE]
+    return (*ids[-1:], *staged[-1:])
 
 
 def backup_create(target: Target, *, reason: str = "requested", progress: Progress | None = None) -> Document:
     """Makes a verified backup now. Raises BackupError, DatabaseError."""
+    from driftengine import backup as backups
+
     with closing(_open(target)) as database:
         made = backups.create(
             database.files(),
@@ -326,6 +311,8 @@ def backup_create(target: Target, *, reason: str = "requested", progress: Progre
 
 def backup_list(target: Target) -> Document:
     """The backups of the target, oldest first, and what lies beside them that cannot be listed."""
+    from driftengine import backup as backups
+
     with closing(_open(target)) as database:
         folder = _folder(target, database)
         return {
@@ -338,21 +325,25 @@ def backup_list(target: Target) -> Document:
 
 def backup_verify(target: Target, backup_id: str | None = None) -> Document:
     """Proves one backup, or all of them. Raises BackupError (`backup-unknown`)."""
+    from driftengine import backup as backups
+
     with closing(_open(target)) as database:
         folder = _folder(target, database)
         chosen = backups.list_backups(folder) if backup_id is None else (backups.find(folder, backup_id),)
         strays = () if backup_id is not None else backups.strays(folder)
         own_id = _database_id(database)
-        documents = []
+        found = []
         for one in chosen:
             problems = backups.verify(one, database.files(), database_id=own_id)
-            documents.append({**one.as_document(), "problems": list(problems)})
-        ok = not strays and not any(document["problems"] for document in documents)
-        return {**_head(target, database), "backups": documents, "problems": list(strays), "ok": ok}
+            found.append({**one.as_document(), "problems": list(problems)})
+        ok = not strays and not any(document["problems"] for document in found)
+        return {**_head(target, database), "backups": found, "problems": list(strays), "ok": ok}
 
 
 def backup_restore(target: Target, backup_id: str, *, progress: Progress | None = None) -> Document:
     """Brings a backup back into the live database, after a safety backup. Raises BackupError, BusyError."""
+    from driftengine import backup as backups
+
     with closing(_open(target)) as database:
         folder = _folder(target, database)
         restored = backups.restore(
@@ -373,16 +364,18 @@ def backup_restore(target: Target, backup_id: str, *, progress: Progress | None 
 
 def backup_prune(target: Target) -> Document:
     """Removes what the retention no longer keeps. Raises BackupError."""
+    from driftengine import backup as backups
+
     with closing(_open(target)) as database:
-        settings = target.backup
+        settings, folder = target.backup, _folder(target, database)
         pruned = backups.prune(
-            _folder(target, database),
+            folder,
             keep=settings.keep,
             keep_for=settings.keep_for,
             max_total_size=settings.max_total_size,
             database=database.name,
             database_id=_database_id(database),
-            pinned=_pinned(database),
+            pinned=_pinned(database, folder),
         )
         return {
             **_head(target, database),

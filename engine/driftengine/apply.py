@@ -1,54 +1,70 @@
 """Applying a plan: staged, then carried out in one transaction that is proved before it is committed.
 
 A first try stages without any lock. If somebody commits between the first look and the transaction, a second try does
-everything while the write lock is held, so that it cannot happen again.
+everything while the write lock is held, so that it cannot happen again. What was staged ahead is used where nothing was
+committed since: then only the transaction is left to do.
 """
 
 from __future__ import annotations
 
 import tempfile
 import time
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from driftengine import ahead, history, journal
 from driftengine import backup as backups
-from driftengine import history, journal
 from driftengine.backup_files import folder_for, journal_of, make_folder
+from driftengine.choice import (
+    MIGRATED,
+    UP_TO_DATE,
+    Choice,
+    approved_by,
+    choose,
+    database_id_of,
+    finished_entry,
+    remembered,
+)
 from driftengine.errors import BackupError, BusyError, DatabaseError, DriftError, PlanError, ProofError
-from driftengine.operations import left_held, moved_by_hand, waiting_removals
-from driftengine.stage import Stage, discard, judged, make_stage, sweep_workspaces
+from driftengine.stage import discard, sweep_workspaces
 from driftengine.survey import survey
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
+    from driftengine.ahead import Prepared
     from driftengine.changes import SqlValue
     from driftengine.desired import Desired
     from driftengine.dialects.base import Database, Dialect, WriteTransaction
     from driftengine.manifest import Backup
     from driftengine.operations import Operation, Plan
     from driftengine.rehearse import Blocked
-    from driftengine.stage import Progress
+    from driftengine.stage import Progress, Stage
     from driftengine.survey import Survey
     from driftengine.target import Target
 
-UP_TO_DATE, MIGRATED, HELD, BLOCKED = "up_to_date", "migrated", "held", "blocked"
 DEFERRED, FAILED = "deferred", "failed"
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What was asked for: a certain plan or any, approvals by operation id or code, and who asked."""
+    """What was asked for: a certain plan or any, approvals by operation id or code, and who asked.
+
+    `standing` are approvals that were given before, as operation ids by plan id: those of another plan do not count.
+    """
 
     plan_id: str | None = None
     approve: tuple[str, ...] = ()
     dry_run: bool = False
     allowed_by: str = ""
+    standing: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def approvals(self, plan: Plan) -> tuple[str, ...]:
+        """The ids and codes that are approved of that plan."""
+        return (*self.approve, *self.standing.get(plan.id, ()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +85,20 @@ class Applied:
 
 @dataclass(slots=True)
 class Applier:
-    """One call of apply, with what all its steps need. `opened` opens the target's database anew for each try."""
+    """One call of apply, with what all its steps need.
+
+    `opened` gives the target's database for a try, and closes it behind that if it is this call's own. `prepared` was
+    staged ahead, and `mark` taken before that; `prepared` is None afterwards if it was used or is of no use any more.
+    """
 
     dialect: Dialect
-    opened: Callable[[], Database]
+    opened: Callable[[], AbstractContextManager[Database]]
     target: Target
     desired: Desired
     request: Request
     progress: Progress | None = None
+    prepared: Prepared | None = None
+    mark: object = None
     _warnings: list[str] = field(default_factory=list)
     _locking: bool = False
 
@@ -91,10 +113,10 @@ class Applier:
         return replace(applied, duration_ms=took, warnings=tuple(self._warnings))
 
     def _try_unlocked(self) -> Applied:
-        with _closing(self.opened()) as database:
+        with self.opened() as database:
             mark = database.mark()  # before the first look: what is found holds while this stays the same
             try:
-                applied = self._attempt(database, mark)
+                applied = self._use_prepared(database) or self._attempt(database, mark)
             except BusyError:
                 if self.request.dry_run or self._locking:
                     raise
@@ -106,25 +128,71 @@ class Applier:
                 applied = None
         return self._try_locked() if applied is None else applied
 
+    def _use_prepared(self, database: Database) -> Applied | None:
+        """What was staged ahead, used as it is; None where there is nothing, or it does not fit any more."""
+        prepared = self.prepared
+        if prepared is None or self.request.dry_run:
+            return None
+        try:
+            applied = self._carried_out_prepared(database, prepared) if self._fits(prepared) else None
+        except BusyError:
+            raise  # nothing has happened: it is as good at the next try
+        except BaseException:
+            self.prepared = None  # its backup is gone, or belongs to a migration that has happened
+            raise
+        self.prepared = None
+        if applied is None:
+            discard(prepared.backup)
+            self._locking = False
+        return applied
+
+    def _fits(self, prepared: Prepared) -> bool:
+        """True when it is what is asked for now, and its backup is still there: anybody may prune."""
+        try:
+            approved = approved_by(prepared.found, self.request.approvals(prepared.found.plan))
+        except PlanError:
+            return False
+        return (
+            self.request.plan_id in {None, prepared.found.plan.id}
+            and approved == prepared.choice.approved
+            and ahead.same_wish(prepared, self.desired)
+            and (prepared.backup is None or backups.is_there(prepared.backup))
+        )
+
+    def _carried_out_prepared(self, database: Database, prepared: Prepared) -> Applied | None:
+        if prepared.stage is not None:
+            return self._commit(database, self.mark, prepared.found, prepared.choice, prepared.stage)
+        if database.mark() != self.mark:
+            return None
+        return self._settle(database, prepared.found, prepared.choice)
+
     def _attempt(self, database: Database, mark: object) -> Applied | None:
         """The first try; None when somebody committed meanwhile, so that nothing of it can be relied on."""
         with database.snapshot():
             found = self._survey(database)
-            choice = self._choose(database, found)
+            choice = choose(database, found, self.request.approvals(found.plan))
         if choice.settled is not None:
             return self._settle(database, found, choice)
         if self.request.dry_run:
             return self._rehearse_only(database, found, choice)
         self._require_access(database)
         stage = self._stage(self.target, database, found, choice)
-        try:
-            if not stage.rehearsal.chosen:
+        if stage.rehearsal.chosen:
+            applied = self._commit(database, mark, found, choice, stage)
+            if applied is None:
                 discard(stage.backup)
-                exact = database.mark() == mark
-                return self._settle(database, found, choice.without(stage)) if exact else None
+            return applied
+        discard(stage.backup)
+        exact = database.mark() == mark
+        return self._settle(database, found, choice.without(stage)) if exact else None
+
+    def _commit(
+        self, database: Database, mark: object, found: Survey, choice: Choice, stage: Stage
+    ) -> Applied | None:
+        """The transaction; None, and the stage is left as it was, when somebody has committed since the mark."""
+        try:
             with self._locked(database, stage.values) as transaction:
                 if not transaction.exact(mark):
-                    discard(stage.backup)
                     return None
                 entry = self._carry_out(found, choice, stage, transaction)
         except BaseException as error:
@@ -134,17 +202,17 @@ class Applier:
 
     def _try_locked(self) -> Applied:
         """Everything under the write lock: what was committed meanwhile is seen, and nothing more can come."""
-        with _closing(self.opened()) as database:
+        with self.opened() as database:
             with self._locked(database) as transaction:
                 found = self._survey(database)
-                choice = self._choose(database, found)
+                choice = choose(database, found, self.request.approvals(found.plan))
                 if choice.settled is not None:
-                    return choice.applied(found)
+                    return _without_applying(found, choice)
                 stage = self._stage(self.target, database, found, choice)
                 try:
                     if not stage.rehearsal.chosen:
                         discard(stage.backup)
-                        return choice.without(stage).applied(found)
+                        return _without_applying(found, choice.without(stage))
                     transaction.hand_out(stage.values)
                     entry = self._carry_out(found, choice, stage, transaction)
                 except BaseException as error:
@@ -171,8 +239,11 @@ class Applier:
     def _abandon(self, database: Database, stage: Stage, error: BaseException) -> None:
         """Removes the stage's backup, unless an interrupt arrived behind COMMIT: then the migration has happened.
 
-        An error of ours says that it has not; for anything else the history decides.
+        An error of ours says that it has not; for anything else the history decides. What was staged ahead stays when
+        only a lock stood in the way.
         """
+        if isinstance(error, BusyError) and self.prepared is not None and stage is self.prepared.stage:
+            return
         if not isinstance(error, DriftError):
             reader = database.reader()
             entries = history.read(reader) if reader is not None else ()
@@ -180,7 +251,7 @@ class Applier:
                 return
         discard(stage.backup)
 
-    def _rehearse_only(self, database: Database, found: Survey, choice: _Choice) -> Applied:
+    def _rehearse_only(self, database: Database, found: Survey, choice: Choice) -> Applied:
         """What a migration would come to: rehearsed in a temporary folder, and nothing is left of it."""
         with tempfile.TemporaryDirectory(prefix="driftd-") as folder:
             elsewhere = replace(self.target.backup, directory=Path(folder))
@@ -190,8 +261,8 @@ class Applier:
                 if error.code != "disk-full":
                     raise
                 self._warnings.append(f"it was not rehearsed: {error}")
-                return choice.applied(found)
-        return choice.without(stage).applied(found)
+                return _without_applying(found, choice)
+        return _without_applying(found, choice.without(stage))
 
     def _survey(self, database: Database) -> Survey:
         found = survey(self.dialect, database, self.target, self.desired)
@@ -207,20 +278,7 @@ class Applier:
             )
         return found
 
-    def _choose(self, database: Database, found: Survey) -> _Choice:
-        plan = found.plan
-        if not plan.operations:
-            return _Choice(plan, settled=UP_TO_DATE)
-        approved = plan.approved(self.request.approve, _left_held(found))
-        runnable = plan.runnable(approved)
-        kept, blocked, evidence = judged(database, runnable, approved)
-        numbers = {o.number for o in runnable}
-        waiting = {o.number for o in _stranded(runnable, kept, blocked)}
-        held = tuple(o for o in plan.operations if o.number not in numbers or o.number in waiting)
-        settled = None if kept else BLOCKED if blocked else HELD
-        return _Choice(plan, kept, held, blocked, evidence, approved, settled)
-
-    def _settle(self, database: Database, found: Survey, choice: _Choice) -> Applied:
+    def _settle(self, database: Database, found: Survey, choice: Choice) -> Applied:
         """Nothing is applied. Base is recorded where there is none, or where both sides moved on in step."""
         if not self.request.dry_run and database.state() == "present":
             moved_on = choice.settled == UP_TO_DATE and found.in_step and found.base_is_old
@@ -228,17 +286,17 @@ class Applier:
                 self._meet(database, found)
             else:
                 self._heal(database, found)
-        return choice.applied(found)
+        return _without_applying(found, choice)
 
     def _meet(self, database: Database, found: Survey) -> None:
         """Records base, so that later changes can be told apart. A service may also have followed its models itself."""
         entry = history.Entry(
             "meeting",
             journal.timestamp(datetime.now(UTC)),
-            found.entries[-1].database_id if found.entries else history.new_database_id(),
+            database_id_of(found),
             allowed_by=self.request.allowed_by,
-            evidence=_remembered(found.plan.operations),
-            versions=self._versions(),
+            evidence=remembered(found.plan.operations),
+            versions=ahead.versions_of(self.dialect, self.desired),
             base=history.Base(found.actual.stored, found.desired.stored),
         )
         try:
@@ -266,36 +324,13 @@ class Applier:
         except OSError as error:
             self._warnings.append(f"what a killed run has left in {folder} could not be removed: {error}")
 
-    def _versions(self) -> dict[str, str]:
-        """Of the models' interpreter as the probe tells them, and of what carries the plan out."""
-        return {**self.desired.versions, "driftd": metadata.version("driftd"), **self.dialect.versions()}
-
-    def _stage(self, target: Target, database: Database, found: Survey, choice: _Choice) -> Stage:
-        moment = datetime.now(UTC)
-        migration_id = history.new_migration_id(moment)
-        database_id = found.entries[-1].database_id if found.entries else history.new_database_id()
-        entry = history.Entry(
-            "migration",
-            journal.timestamp(moment),
-            database_id,
-            migration_id,
-            plan=found.plan.as_document(),
-            allowed_by=self.request.allowed_by,
-            versions=self._versions(),
-        )
-        return make_stage(
-            self.dialect,
-            database,
-            target,
-            found,
-            choice.operations,
-            finish=lambda writer: history.append(writer, entry),
-            entry=entry,
-            progress=self.progress,
+    def _stage(self, target: Target, database: Database, found: Survey, choice: Choice) -> Stage:
+        return ahead.staged(
+            self.dialect, database, target, found, choice, reason=backups.MIGRATION, progress=self.progress
         )
 
     def _carry_out(
-        self, found: Survey, choice: _Choice, stage: Stage, transaction: WriteTransaction
+        self, found: Survey, choice: Choice, stage: Stage, transaction: WriteTransaction
     ) -> history.Entry:
         """Runs the script, writes the history's row, proves, commits."""
         rehearsal = stage.rehearsal
@@ -312,12 +347,18 @@ class Applier:
                 why=f"{written} instead of {rehearsal.outcome.changes}",
                 fix="nothing was changed; try again",
             )
-        durations = {
-            "apply": _milliseconds(time.monotonic() - started),
-            "statements": [_milliseconds(seconds) for seconds in transaction.durations],
-        }
-        keeps_backup = self.target.backup.before_every_migration
-        entry = _entry(found, choice.without(stage), stage, durations, keeps_backup=keeps_backup)
+        entry = finished_entry(
+            found,
+            choice.without(stage),
+            stage,
+            at=datetime.now(UTC),
+            allowed_by=self.request.allowed_by,
+            durations={
+                "apply": _milliseconds(time.monotonic() - started),
+                "statements": [_milliseconds(seconds) for seconds in transaction.durations],
+            },
+            keeps_backup=self.target.backup.before_every_migration,
+        )
         entry = history.append(transaction.writer(), entry)
         transaction.prove(rehearsal.outcome.expected)
         transaction.commit()
@@ -328,12 +369,12 @@ class Applier:
             self.progress(phase, done, total)
 
     def _done(
-        self, database: Database, found: Survey, choice: _Choice, stage: Stage, entry: history.Entry
+        self, database: Database, found: Survey, choice: Choice, stage: Stage, entry: history.Entry
     ) -> Applied:
         """The migration is done; what fails here is told and changes nothing of that."""
         self._write_journal(database)
         return replace(
-            choice.without(stage).applied(found),
+            _without_applying(found, choice.without(stage)),
             outcome=MIGRATED,
             migration_id=entry.migration_id,
             backup=self._tidied(database, entry, stage),
@@ -348,6 +389,7 @@ class Applier:
             if not settings.before_every_migration:
                 discard(backup)
                 return None
+            backup = ahead.adopted(backup)
             backups.prune(
                 backup.path.parent,
                 keep=settings.keep,
@@ -376,92 +418,11 @@ class Applier:
             self._warnings.append(f"the journal beside the backups could not be written: {error}")
 
 
-@dataclass(frozen=True, slots=True)
-class _Choice:
-    """What of a plan goes ahead. `settled` is the outcome when nothing is to be done about it now."""
-
-    plan: Plan
-    operations: tuple[Operation, ...] = ()
-    held: tuple[Operation, ...] = ()
-    blocked: tuple[Blocked, ...] = ()
-    evidence: Mapping[str, int] = field(default_factory=dict)
-    approved: frozenset[int] = frozenset()
-    settled: str | None = None
-
-    def without(self, stage: Stage) -> _Choice:
-        """The choice less what the rehearsal set aside."""
-        rehearsal = stage.rehearsal
-        stranded = _stranded(self.operations, rehearsal.chosen, rehearsal.blocked)
-        return replace(
-            self,
-            operations=rehearsal.chosen,
-            held=(*self.held, *stranded),
-            blocked=(*self.blocked, *rehearsal.blocked),
-            settled=None if rehearsal.chosen else BLOCKED,
-        )
-
-    def applied(self, found: Survey) -> Applied:
-        """The result as far as it is known without applying anything."""
-        outcome = self.settled or MIGRATED
-        return Applied(outcome, found.plan, self.operations, self.held, self.blocked)
-
-
-def _stranded(
-    before: Sequence[Operation], after: Sequence[Operation], blocked: Sequence[Blocked]
-) -> tuple[Operation, ...]:
-    """What goes ahead no longer because it needs something that is blocked."""
-    told = {o.number for o in after} | {one.operation.number for one in blocked}
-    return tuple(o for o in before if o.number not in told)
-
-
-def _remembered(waiting: Sequence[Operation]) -> dict[str, Any]:
-    """What base alone would forget of the operations that wait: that the models had it once, and who moved."""
-    return {"waiting": waiting_removals(waiting), "moved": moved_by_hand(waiting)}
-
-
-def _left_held(found: Survey) -> dict[str, tuple[str, ...]]:
-    """What the last migration left held, by the ids under which its answer showed it."""
-    entry = next((entry for entry in reversed(found.entries) if entry.plan is not None), None)
-    if entry is None or entry.plan is None:
-        return {}
-    evidence = entry.evidence
-    return left_held(entry.plan, {*evidence.get("held", ()), *map(int, evidence.get("blocked", ()))})
+def _without_applying(found: Survey, choice: Choice) -> Applied:
+    """The result as far as it is known without applying anything."""
+    outcome = choice.settled or MIGRATED
+    return Applied(outcome, found.plan, choice.operations, choice.held, choice.blocked)
 
 
 def _milliseconds(seconds: float) -> float:
     return round(seconds * 1000, 3)
-
-
-def _entry(
-    found: Survey, choice: _Choice, stage: Stage, durations: Mapping[str, Any], *, keeps_backup: bool
-) -> history.Entry:
-    """The history's row: what was done, by whose leave, on what evidence, and how it is undone."""
-    outcome = stage.rehearsal.outcome
-    backup = stage.backup if keeps_backup else None
-    return replace(
-        stage.entry,
-        evidence={
-            "guards": dict(choice.evidence),
-            "applied": [o.number for o in choice.operations],
-            "approved": sorted(choice.approved),
-            "held": [o.number for o in choice.held],
-            "blocked": {str(one.operation.number): one.reason for one in choice.blocked},
-            **_remembered((*choice.held, *(one.operation for one in choice.blocked))),
-            "rows_written": outcome.changes,
-            "statements": list(stage.rehearsal.script.statements()),
-        },
-        durations={**stage.durations, **durations},
-        undo={"before": history.pack(history.Base(found.actual.stored, ()))},
-        backup=None
-        if backup is None
-        else {"id": backup.id, "path": str(backup.path), "sha256": backup.sha256},
-        base=history.Base(outcome.expected, found.desired.stored),
-    )
-
-
-@contextmanager
-def _closing(database: Database) -> Iterator[Database]:
-    try:
-        yield database
-    finally:
-        database.close()

@@ -29,9 +29,12 @@ if TYPE_CHECKING:
     Progress = Callable[[str, int, int], None]  # phase, done, total
 
 __all__ = [
-    "Backup", "Database", "Pruned", "Restored", "choose_prunable", "create", "find", "folder_for", "journal_of",
-    "list_backups", "pin", "prune", "restore", "strays", "sweep", "verify",
+    "MIGRATION", "STAGE", "Backup", "Database", "Pruned", "Restored", "choose_prunable", "create", "find", "folder_for",
+    "is_there", "journal_of", "list_backups", "pin", "prune", "relabel", "restore", "strays", "sweep", "verify",
 ]  # fmt: skip
+
+# Reasons. The backup of a stage comes and goes with it, and becomes a migration's when that uses it.
+MIGRATION, STAGE = "migration", "stage"
 
 
 class Database(Protocol):
@@ -48,9 +51,15 @@ class Database(Protocol):
         """The size of a copy made now, in bytes."""
 
     def copy(
-        self, destination: Path, *, mode: int, progress: CopyProgress | None, deadline_at: float | None
+        self,
+        destination: Path,
+        *,
+        mode: int,
+        progress: CopyProgress | None,
+        deadline_at: float | None,
+        yielding: bool,
     ) -> Verification:
-        """Copies to a new file and proves the copy."""
+        """Copies to a new file and proves the copy; `yielding` gives up where a writer would wait for its end."""
 
     def verify(self, path: Path, *, deadline_at: float | None) -> Verification:
         """Proves a copy."""
@@ -89,12 +98,14 @@ def create(
     versions: Mapping[str, str] | None = None,
     progress: Progress | None = None,
     deadline_at: float | None = None,
+    yielding: bool = False,
     now: datetime | None = None,
 ) -> Backup:
     """Makes a proved backup in `folder` (made with mode 0700, parents too) and notes it in the journal there.
 
-    The files have the database's mode. Raises BackupError (`backup-nothing`, `disk-full`, `backup-not-verified`,
-    `backup-folder`), BusyError, DeadlineError, DatabaseError; then nothing of it is left.
+    The files have the database's mode. That of a stage is noted only when a migration has used it. Raises BackupError
+    (`backup-nothing`, `disk-full`, `backup-not-verified`, `backup-folder`), BusyError (`stage-yielded`, only where it is
+    `yielding` to writers), DeadlineError, DatabaseError; then nothing of it is left.
     """
     if not database.present():
         raise BackupError(
@@ -111,7 +122,7 @@ def create(
     with files.reserved(folder, moment, like) as (stem, descriptor):
         partial = files.copy_partial(folder, stem)
         try:
-            found = _proved_copy(database, partial, like, progress, deadline_at)
+            found = _proved_copy(database, partial, like, progress, deadline_at, yielding=yielding)
             backup = Backup(
                 id=stem,
                 path=folder / f"{stem}.db",
@@ -135,7 +146,8 @@ def create(
         except BaseException:
             files.remove(folder, stem)
             raise
-    _note(folder, "backup", backup, moment)
+    if reason != STAGE:
+        _note(folder, "backup", backup, moment)
     return backup
 
 
@@ -145,10 +157,16 @@ def _proved_copy(
     like: os.stat_result,
     progress: Progress | None,
     deadline_at: float | None,
+    *,
+    yielding: bool,
 ) -> Verification:
     """The copy under its temporary name, as readable as the database and no more."""
     found = database.copy(
-        partial, mode=like.st_mode & 0o777, progress=_phase(progress, "backup"), deadline_at=deadline_at
+        partial,
+        mode=like.st_mode & 0o777,
+        progress=_phase(progress, "backup"),
+        deadline_at=deadline_at,
+        yielding=yielding,
     )
     files.own(partial, like)
     if not found.ok:
@@ -262,10 +280,21 @@ def verify(
 
 
 def pin(backup: Backup, *, pinned: bool) -> Backup:
-    """Keeps a backup from being pruned, or lets it go; the manifest is replaced as a whole."""
-    changed = replace(backup, pinned=pinned)
-    found = backup.manifest.stat()
-    new = backup.manifest.with_name(f"{backup.manifest.name}.new")
+    """Keeps a backup from being pruned, or lets it go."""
+    return _rewritten(replace(backup, pinned=pinned))
+
+
+def relabel(backup: Backup, reason: str, now: datetime | None = None) -> Backup:
+    """Gives a backup another reason, and notes it in the journal under that."""
+    changed = _rewritten(replace(backup, reason=reason))
+    _note(backup.path.parent, "backup", changed, datetime.now(UTC) if now is None else now)
+    return changed
+
+
+def _rewritten(changed: Backup) -> Backup:
+    """Replaces the manifest as a whole."""
+    found = changed.manifest.stat()
+    new = changed.manifest.with_name(f"{changed.manifest.name}.new")
     new.unlink(missing_ok=True)
     descriptor = os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, found.st_mode & 0o777)
     try:
@@ -273,9 +302,17 @@ def pin(backup: Backup, *, pinned: bool) -> Backup:
         files.write_all(descriptor, manifest_text(changed))
     finally:
         os.close(descriptor)
-    new.rename(backup.manifest)
-    files.sync_folder(backup.path.parent)
+    new.rename(changed.manifest)
+    files.sync_folder(changed.path.parent)
     return changed
+
+
+def is_there(backup: Backup) -> bool:
+    """True when copy and manifest are where they were, by a look at their names and the copy's size alone."""
+    try:
+        return backup.manifest.exists() and backup.path.stat().st_size == backup.size_bytes
+    except OSError:
+        return False
 
 
 def remove(backup: Backup) -> None:

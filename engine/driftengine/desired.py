@@ -5,18 +5,17 @@ Never imports SQLAlchemy: models are loaded by probe.py, in a process of the ser
 
 from __future__ import annotations
 
-import base64
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from driftengine.dialects.sqlite import scratch
 from driftengine.errors import ModelsError
-from driftengine.probe_process import ask
-from driftengine.schema import StoredObject
+from driftengine.footprint import Inputs, find_interpreter
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from driftengine.schema import StoredObject
 
 SqlValue = int | float | str | bytes | None
 
@@ -78,6 +77,7 @@ class Desired:
         sources: absolute paths of the project's source files and of .sql files, sorted.
         unsupported: one sentence for each table that a SQLite database cannot have.
         versions: `python`, `sqlalchemy`, `sqlite` (and `sqlmodel`) of the interpreter; empty when none was asked.
+        inputs: all that the schema was made of; a footprint of it tells whether it still holds.
     """
 
     stored: tuple[StoredObject, ...]
@@ -86,24 +86,89 @@ class Desired:
     sources: tuple[str, ...]
     unsupported: tuple[str, ...]
     versions: Mapping[str, str]
+    inputs: Inputs = field(default_factory=Inputs)
 
 
-def read_desired(source: ModelSource) -> Desired:
-    """Load the models, build the .sql files, and return both as one schema. Raises ModelsError."""
+def read_desired(source: ModelSource, *, cancelled: Callable[[], bool] | None = None) -> Desired:
+    """Load the models, build the .sql files, and return both as one schema.
+
+    `cancelled` is asked about ten times a second while the models load; when it says True, they are given up.
+
+    Raises:
+        ModelsError: the models cannot be loaded, or loading was given up (`models-cancelled`). `inputs_after` tells
+            what to watch then.
+    """
+    # Here and below, because a check whose models are remembered gets by without schemas, processes and scripts.
+    from driftengine.schema import StoredObject
+
     scripts = [_script_path(source, spec) for spec in source.specs if is_script(spec)]
     specs = [spec for spec in source.specs if not is_script(spec)]
     texts = [(str(path), _read_script(path)) for path in scripts]
-    document = ask(source.python, _request(source, specs, mode="schema")) if specs else {}
+    document: Mapping[str, Any] = {}
+    if specs:
+        from driftengine.probe_process import ask
+
+        document = ask(source.python, _request(source, specs, mode="schema"), cancelled=cancelled)
     stored = tuple(StoredObject(*row) for row in document.get("stored", ()))
-    # Without a script the rows stay as they are: they may need functions that only the service's SQLite has.
+    if texts:
+        from driftengine.dialects.sqlite import scratch
+
+        # Without a script the rows stay as they are: they may need functions that only the service's SQLite has.
+        stored = scratch.build(stored, texts, timeout=source.timeout)
+    inputs = _inputs(source, document.get("sources", ()), document.get("reads", {}))
     return Desired(
-        stored=scratch.build(stored, texts, timeout=source.timeout) if texts else stored,
+        stored=stored,
         defaults=tuple(ColumnDefault(**default) for default in document.get("defaults", ())),
         hints=tuple(_hint(**hint) for hint in document.get("hints", ())),
-        sources=tuple(sorted({*document.get("sources", ()), *(str(path) for path in scripts)})),
+        sources=tuple(sorted({*document.get("sources", ()), *map(str, scripts)})),
         unsupported=tuple(document.get("unsupported", ())),
         versions=document.get("versions", {}),
+        inputs=inputs,
     )
+
+
+def inputs_after(source: ModelSource, error: ModelsError) -> Inputs:
+    """What loading that failed had depended on: when it moves, another attempt may succeed.
+
+    Where the probe could not answer (a crash, a hang), the modules that the specs name are all that is known.
+    """
+    inputs = _inputs(source, error.sources, error.reads or {})
+    if error.reads is not None:
+        return inputs
+    found = [file for spec in source.specs if not is_script(spec) for file in _module_files(source, spec)]
+    here = [path for path in found if Path(path).is_file()]
+    return inputs.joined(
+        Inputs(files=tuple(here), missing=tuple(sorted({*found} - {*here})), folders=tuple(_roots(source)))
+    )
+
+
+def _inputs(source: ModelSource, sources: Iterable[str], reads: Mapping[str, Sequence[str]]) -> Inputs:
+    scripts = [str(_script_path(source, spec)) for spec in source.specs if is_script(spec)]
+    files = {*sources, *reads.get("files", ()), *scripts}
+    asked = len(scripts) < len(source.specs)
+    return Inputs(
+        files=tuple(sorted(files)),
+        folders=tuple(reads.get("folders", ())),
+        environment=tuple(reads.get("environment", ())),
+        libraries=tuple(reads.get("libraries", ())),
+        python=(find_interpreter(source.python) or source.python) if asked else "",
+        missing=tuple(reads.get("missing", ())),
+        databases=tuple(reads.get("databases", ())),
+    )
+
+
+def _module_files(source: ModelSource, spec: str) -> list[str]:
+    """Where the module of a spec and its packages would lie."""
+    names = spec.partition(":")[0].split(".")
+    stems = [Path(root, *names[:depth]) for root in _roots(source) for depth in range(1, len(names) + 1)]
+    return sorted(
+        {str(file) for stem in stems for file in (stem.with_name(f"{stem.name}.py"), stem / "__init__.py")}
+    )
+
+
+def _roots(source: ModelSource) -> list[str]:
+    """The folders that the probe puts on the interpreter's path, as it has them."""
+    return sorted({str(Path(folder).absolute()) for folder in (*source.pythonpath, source.directory)})
 
 
 def draw_values(source: ModelSource, table: str, column: str, count: int) -> tuple[SqlValue, ...]:
@@ -111,9 +176,15 @@ def draw_values(source: ModelSource, table: str, column: str, count: int) -> tup
 
     Raises ModelsError: the models cannot be loaded, the column has no such default (any more), or the callable failed.
     """
+    import base64
+
+    from driftengine.probe_process import ask
+
     specs = [spec for spec in source.specs if not is_script(spec)]
     request = _request(source, specs, mode="values", table=table, column=column, count=count)
-    return tuple(_decoded(value) for value in ask(source.python, request)["values"])
+    values = ask(source.python, request)["values"]
+    # The other end of the probe's `encoded`.
+    return tuple(base64.b64decode(one["base64"]) if isinstance(one, dict) else one for one in values)
 
 
 def is_script(spec: str) -> bool:
@@ -134,12 +205,6 @@ def _request(source: ModelSource, specs: list[str], **more: Any) -> dict[str, An
 
 def _hint(table: str, column: str, renamed_from: list[str], backfill: str | None) -> Hint:
     return Hint(table, column, tuple(renamed_from), backfill)
-
-
-def _decoded(value: Any) -> SqlValue:
-    """The other end of the probe's `encoded`."""
-    decoded: SqlValue = base64.b64decode(value["base64"]) if isinstance(value, dict) else value
-    return decoded
 
 
 def _script_path(source: ModelSource, spec: str) -> Path:

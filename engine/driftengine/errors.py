@@ -5,6 +5,11 @@ Codes are listed, one paragraph each, in `docs/operations.md`; `driftd explain C
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
 
 class DriftError(Exception):
     """Something driftd cannot do, told to a person.
@@ -26,9 +31,22 @@ class DriftError(Exception):
     def __str__(self) -> str:
         return f"{self.what}: {self.why}" if self.why else self.what
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """For pickle, which would call the class without its keyword arguments."""
+        return _made_again, (type(self), self.args, self.__dict__)
+
     def as_document(self) -> dict[str, str]:
         """The error as it stands in JSON: `{code, what, why, fix}`."""
         return {"code": self.code, "what": self.what, "why": self.why, "fix": self.fix}
+
+
+def _made_again(
+    kind: type[DriftError], arguments: tuple[object, ...], state: dict[str, object]
+) -> DriftError:
+    error = kind.__new__(kind, *arguments)
+    error.args = arguments
+    error.__dict__.update(state)
+    return error
 
 
 class ConfigurationError(DriftError):
@@ -38,10 +56,12 @@ class ConfigurationError(DriftError):
 class ModelsError(DriftError):
     """The models could not be turned into DDL: they do not import, or `create_all` failed.
 
-    `sources` are the files that the attempt had read, absolute: what to watch until it can succeed.
+    `sources` are the files that the attempt had read, absolute: what to watch until it can succeed. `reads` is what else
+    the probe tells of it, as in its answer; None when it could not answer.
     """
 
     sources: tuple[str, ...] = ()
+    reads: Mapping[str, Sequence[str]] | None = None
 
 
 class DatabaseError(DriftError):

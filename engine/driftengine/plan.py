@@ -354,6 +354,7 @@ def _identified(plan: Plan, actual: Schema) -> Plan:
     """
     documents = [operation.as_document("", plan.names) for operation in plan.operations]
     content = [{key: value for key, value in one.items() if key != "reason"} for one in documents]
-    start = [(row.type, row.name, row.sql) for row in actual.stored if not row.name.startswith("driftd_")]
+    # By their table: the index that SQLite makes for our own table has a name of its own.
+    start = [(row.type, row.name, row.sql) for row in actual.stored if not row.table.startswith("driftd_")]
     text = json.dumps([content, start], sort_keys=True, ensure_ascii=False)
     return replace(plan, id=hashlib.sha256(text.encode()).hexdigest()[:12])

@@ -1,11 +1,13 @@
 """The probe: imports the models in the service's own interpreter and tells what `metadata.create_all()` would build.
 
-One self-contained file (Python 3.8 syntax, standard library only at import), because it runs where driftd is not
-installed. It reads one JSON request from stdin and writes two lines to a private descriptor: `HELLO` as soon as it
-runs, and one JSON answer. Whatever the models print goes to the stdout and stderr that it was started with.
+Self-contained together with `probe_files.py`, which is run before it in the same namespace (Python 3.8 syntax, standard
+library only at import), because it runs where driftd is not installed. It reads one JSON request from stdin and writes
+two lines to a private descriptor: `HELLO` as soon as it runs, and one JSON answer. Whatever the models print goes to the
+stdout and stderr that it was started with.
 
 Request: `{mode: "schema"|"values", specs, directory, pythonpath, timeout, table, column, count}`. Answer: `{status:
-"ok", ...}`, or `{status: "error", code, what, why, fix, sources}`. `driftengine.probe_process` is the other end.
+"ok", ...}`, or `{status: "error", code, what, why, fix}`, both with `sources` and `reads: {files, missing, folders,
+databases, environment, libraries}`. `driftengine.probe_process` is the other end.
 """
 
 from __future__ import annotations
@@ -14,7 +16,6 @@ import base64
 import difflib
 import faulthandler
 import importlib
-import importlib.machinery
 import inspect
 import json
 import os
@@ -23,22 +24,23 @@ import re
 import resource
 import signal
 import sys
-import traceback
 import types
 import warnings
-
-# pathlib would be one more import for each probe, and its resolve() follows links that are to stay as they are.
-# ruff: noqa: PTH100, PTH120
 
 TYPE_CHECKING = False  # typing serves nothing here at run time
 if TYPE_CHECKING:
     from typing import Any, Callable, Iterable, Iterator, NoReturn, Sequence
 
+    from driftengine.probe_files import (  # noqa: TC004  # what the service's interpreter has by running that file first
+        Project,
+        Reads,
+        compile_project_sources,
+    )
+
 HELLO = b"driftd-probe 1\n"
 DOTTED_NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 NESTING_LIMIT = 5  # lists of callables that return lists: a real project needs two
 MESSAGE_LIMIT = 2000  # characters of a foreign error message
-INSTALLED = tuple(os.sep + name + os.sep for name in ("site-packages", "dist-packages"))
 
 
 class Failure(Exception):  # noqa: N818  # a result that travels, not an error of this file
@@ -48,77 +50,6 @@ class Failure(Exception):  # noqa: N818  # a result that travels, not an error o
         super().__init__(what)
         self.document: dict[str, Any] = {"status": "error", "code": code, "what": what}
         self.document.update(why=why, fix=fix)
-
-
-class Project:
-    """Tells the project's own files from the standard library and from installed distributions.
-
-    Args:
-        roots: folders that are the project's even inside a library's: the working directory and `pythonpath`.
-        packages: top-level packages that specs name; their files are sources wherever they are installed.
-    """
-
-    def __init__(self, roots: Iterable[str], packages: Iterable[str]) -> None:
-        self._roots = [_folder(root) for root in roots]
-        self._standard_library = _folder(os.path.dirname(os.__file__))
-        self._packages = frozenset(packages)
-        self._answers: dict[str, bool] = {}
-
-    def owns(self, path: str) -> bool:
-        """True for a source file of the project: the deepest folder that holds it is not a library's."""
-        if path.startswith("<") or path == __file__:
-            return False
-        folder = os.path.dirname(os.path.abspath(path))
-        if folder not in self._answers:
-            self._answers[folder] = self._is_ours(_folder(folder))
-        return self._answers[folder]
-
-    def _is_ours(self, folder: str) -> bool:
-        libraries = [folder.rfind(name) + len(name) for name in INSTALLED if name in folder]
-        libraries += [len(root) for root in (self._standard_library,) if folder.startswith(root)]
-        ours = [len(root) for root in self._roots if folder.startswith(root)]
-        return not libraries or max(ours, default=0) > max(libraries)
-
-    def sources(self) -> set[str]:
-        """The files of all modules that are the project's, absolute. Symbolic links stay as they are."""
-        found = set()
-        for name, module in list(sys.modules.items()):
-            path = getattr(module, "__file__", None)
-            if isinstance(path, str) and (self.owns(path) or name.partition(".")[0] in self._packages):
-                found.add(os.path.abspath(path))
-        return set(filter(os.path.isfile, found))
-
-    def place(self, error: BaseException) -> str:
-        """Where an exception came from, ` (file:line)`: in the project, else in what the specs name, else anywhere."""
-        ours = ("<", __file__, importlib.__file__)
-        frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(ours)]
-        named = [f for f in frames if any(os.sep + name + os.sep in f.filename for name in self._packages)]
-        best = [f for f in frames if self.owns(f.filename)] or named or frames
-        return f" ({os.path.abspath(best[-1].filename)}:{best[-1].lineno})" if best else ""
-
-
-def _folder(path: str) -> str:
-    """The real path of a folder, with a separator at its end."""
-    return os.path.realpath(path).rstrip(os.sep) + os.sep
-
-
-def compile_project_sources(project: Project) -> None:
-    """Make imports compile the project's files instead of reading their .pyc.
-
-    A .pyc is trusted by mtime (whole seconds) and size: two saves of the same size within one second give the old
-    models. `-B` only keeps Python from writing one; the service may have written it before. What is installed keeps
-    its .pyc, because compiling SQLAlchemy would cost seconds.
-    """
-    loader = importlib.machinery.SourceFileLoader
-    from_cache = loader.get_code
-
-    def get_code(self: Any, fullname: str) -> Any:
-        path = self.get_filename(fullname)
-        if not project.owns(path):
-            return from_cache(self, fullname)
-        return self.source_to_code(self.get_data(path), path)
-
-    loader.get_code = get_code  # type: ignore[method-assign]  # every finder shares this class
 
 
 def message_of(error: BaseException) -> str:
@@ -466,6 +397,7 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     sys.path[:0] = folders
     project = Project(folders, [re.split("[.:]", spec)[0] for spec in request["specs"]])
     compile_project_sources(project)
+    reads = Reads()
     broken = set()
     try:
         document = schema(request, project) if request["mode"] == "schema" else values(request, project)
@@ -476,7 +408,7 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         document = (error if isinstance(error, Failure) else unexpected).document
         if isinstance(error.__cause__, SyntaxError) and error.__cause__.filename:
             broken.add(error.__cause__.filename)  # in no module yet, and the next that will be saved
-    return dict(document, sources=sorted(project.sources() | broken))
+    return dict(document, sources=sorted(project.sources() | broken), reads=reads.document(project))
 
 
 def main(descriptor: int) -> NoReturn:
@@ -497,4 +429,4 @@ def main(descriptor: int) -> NoReturn:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[2]))
+    main(int(sys.argv[3]))

@@ -11,7 +11,6 @@ import json
 import os
 import re
 import selectors
-import shutil
 import signal
 import subprocess
 import time
@@ -20,11 +19,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from driftengine.errors import ModelsError
+from driftengine.footprint import find_interpreter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 PROBE = Path(__file__).with_name("probe.py")
+PARTS = (PROBE.with_name("probe_files.py"), PROBE)  # run in this order, in one namespace
 HELLO = b"driftd-probe 1\n"  # as in probe.py, whose imports nobody else needs
 # `-c` puts "" on sys.path, a script its own folder: either would let a file there shadow what the probe imports. Kept
 # to words that every Python knows, so that an old one says why it is refused.
@@ -34,10 +35,10 @@ if sys.path and sys.path[0] == "":
     del sys.path[0]
 if sys.version_info < (3, 8):
     sys.exit("the probe needs Python 3.8 or newer, this is " + sys.version.split()[0])
-__file__ = sys.argv[1]
-with open(__file__, "rb") as probe:
-    code = compile(probe.read(), __file__, "exec")
-exec(code)
+for __file__ in sys.argv[1:3]:
+    with open(__file__, "rb") as part:
+        code = compile(part.read(), __file__, "exec")
+    exec(code)
 """
 TICK = 0.1  # seconds between two looks at whether the process still lives: a forked child may hold its pipes open
 GRACE = 1.0  # seconds for a hanging probe to say where it hangs
@@ -93,38 +94,39 @@ class _Conversation:
         return bool(piece)
 
 
-def ask(python: str, request: Mapping[str, Any]) -> dict[str, Any]:
+def ask(
+    python: str, request: Mapping[str, Any], *, cancelled: Callable[[], bool] | None = None
+) -> dict[str, Any]:
     """Run the probe and return its answer with status "ok".
 
     Args:
         python: a path, or a name on PATH.
         request: as the docstring of `driftengine.probe` says; `directory` is where the process runs.
+        cancelled: asked each `TICK`; when it says True, the probe is killed.
 
     Raises:
-        ModelsError: the probe reported a failure, or ended without an answer.
+        ModelsError: the probe reported a failure, ended without an answer, or was cancelled.
     """
     specs = ", ".join(request["specs"])
-    executable = _executable(python)
+    executable = find_interpreter(python)
+    if executable is None:
+        why = "it is not executable" if Path(python).exists() else "there is no such file"
+        raise _interpreter_error(python, why)
     with _probe_process(executable, request) as (process, answer_pipe):
-        talk = _converse(process, answer_pipe, json.dumps(request).encode() + b"\n", request["timeout"])
+        message = json.dumps(request).encode() + b"\n"
+        talk = _converse(process, answer_pipe, message, request["timeout"], cancelled or _never)
     if not talk.complete:
         raise _no_answer(talk, specs, executable, request["timeout"])
     document: dict[str, Any] = json.loads(talk.answer[len(HELLO) :])
     if document["status"] != "ok":
         error = ModelsError(document["what"], code=document["code"], why=document["why"], fix=document["fix"])
-        error.sources = tuple(document["sources"])
+        error.sources, error.reads = tuple(document["sources"]), document["reads"]
         raise error
     return document
 
 
-def _executable(python: str) -> str:
-    """The absolute path of an interpreter. A symbolic link stays: it is what makes a virtual environment one."""
-    path = str(Path(python).expanduser().absolute()) if os.sep in python else python
-    found = shutil.which(path)
-    if found:
-        return str(Path(found).absolute())
-    why = "it is not executable" if Path(python).exists() else "there is no such file"
-    raise _interpreter_error(python, why)
+def _never() -> bool:
+    return False
 
 
 def _interpreter_error(python: str, why: str) -> ModelsError:
@@ -151,7 +153,7 @@ def _probe_process(
     ours, theirs = os.pipe()
     try:
         process = subprocess.Popen(  # noqa: S603  # the interpreter that the user configured, and our own file
-            [executable, "-B", "-c", BOOT, str(PROBE), str(theirs)],
+            [executable, "-B", "-c", BOOT, *map(str, PARTS), str(theirs)],
             bufsize=0,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -183,9 +185,16 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _converse(
-    process: subprocess.Popen[bytes], answer_pipe: int, request: bytes, timeout: float
+    process: subprocess.Popen[bytes],
+    answer_pipe: int,
+    request: bytes,
+    timeout: float,
+    cancelled: Callable[[], bool],
 ) -> _Conversation:
-    """Send the request and read both pipes until the answer is complete, the process has ended, or time is over."""
+    """Send the request and read both pipes until the answer is complete, the process has ended, or time is over.
+
+    Raises ModelsError (`models-cancelled`) once `cancelled` says so.
+    """
     talk = _Conversation(request)
     deadline = time.monotonic() + timeout
     with selectors.DefaultSelector() as selector:
@@ -196,6 +205,13 @@ def _converse(
         ):
             selector.register(pipe, event, carry)  # type: ignore[arg-type]  # Popen's pipes are set: all are PIPE
         while not talk.complete and talk.status is None:
+            if cancelled():
+                raise ModelsError(
+                    "loading the models was given up",
+                    code="models-cancelled",
+                    why="whoever asked for it wants it no longer",
+                    fix="ask again",
+                )
             remaining = deadline - time.monotonic()
             if remaining <= 0:
                 if talk.timed_out:
@@ -249,6 +265,6 @@ def _status(status: int) -> str:
 def _place(chatter: str) -> str:
     """` at file:line`, from faulthandler's report: the innermost frame, if there is one that is no library's."""
     report = chatter.rpartition("(most recent call first):")[2]
-    frames = [match for match in FRAME.finditer(report) if match["file"] != str(PROBE)]
+    frames = [match for match in FRAME.finditer(report) if match["file"] not in map(str, PARTS)]
     best = [match for match in frames if not LIBRARY.search(match["file"])] or frames
     return f" at {best[0]['file']}:{best[0]['line']}" if best else ""

@@ -180,12 +180,14 @@ def make_stage(
     *,
     finish: Callable[[Any], Entry],
     entry: Entry,
+    reason: str,
     progress: Progress | None = None,
     deadline_at: float | None = None,
 ) -> Stage:
     """Backs up, draws values, and rehearses; `entry` is the history's row as far as it is known by now.
 
-    Raises BackupError, RehearsalError, ModelsError, DatabaseError.
+    `reason` is the backup's: one that is made ahead, for a stage, gives way to whoever writes. Raises BackupError,
+    BusyError, RehearsalError, ModelsError, DatabaseError.
     """
     started = time.monotonic()
     values = _drawn(target, database, chosen)
@@ -196,12 +198,13 @@ def make_stage(
         backup = backups.create(
             database.files(),
             folder,
-            reason="migration",
+            reason=reason,
             database_id=entry.database_id,
             migration_id=entry.migration_id,
             versions=survey.desired.versions,
             progress=progress,
             deadline_at=deadline_at,
+            yielding=reason == backups.STAGE,
         )
     backed_up = time.monotonic()
     try:

@@ -1,31 +1,97 @@
-"""`driftd demo`: the whole story, told by the real commands."""
+"""`driftd demo`: the whole story, told by the real daemon and the real commands."""
 
 from __future__ import annotations
 
+import os
+import re
+import signal
+import subprocess
+import sys
 import tempfile
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 
 from command_line import driftd
-from driftd.demo import play
-from driftd.demo.stage import Stage, models_diff
+from driftd.demo import play, sidecar
+from driftd.demo.story import ADDED_LINE, DROPPED_LINE
+from driftd.demo.surprise import Surprise
+from driftd.demo.tracker import Tracker, models_diff, shipped
+from driftd.socket_file import LONGEST_PATH
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+
+PATIENCE = 60.0  # seconds until something that must happen counts as not happening
+
+
+@pytest.fixture
+def tracker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Tracker]:
+    """The demo's folder as it is when the daemon starts, with the first models and no database."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    made = Tracker.make()
+    made.build()
+    yield made
+    made.remove()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_demo_ends_well_and_leaves_nothing(tmp_path: Path) -> None:
-    """Every scene goes as told, exit code 0, nothing on stderr, and its folder is gone."""
-    done = driftd("demo", folder=tmp_path, TMPDIR=str(tmp_path))
-    assert (done.code, done.err) == (0, "")
-    for line in ("$ driftd check", "$ driftd plan", "$ driftd apply", "$ driftd history verify"):
-        assert line in done.out
-    assert (
-        done.out.index("Migrated")
-        < done.out.index("Held: nothing was changed")
-        < done.out.index("Up to date")
-    )
+    """Every scene goes as told, exit code 0, nothing on stderr, its folder and its daemon are gone.
+
+    Also where the temporary folder has a space, and is too long for a socket.
+    """
+    folder = tmp_path / f"a {'long' * 20} folder"
+    folder.mkdir()
+    done = driftd("demo", folder=tmp_path, TMPDIR=str(folder))
+    assert (done.code, done.err) == (0, ""), done.out
+    scenes = [
+        "$ driftd run &",
+        "differences are seen",
+        "a verified backup, and",
+        "ready for",
+        "$ driftd apply\nMigrated: 6 operations",
+        'mode = "dev"',
+        "the column is in the database",
+        "1: 'L-0001'",
+        "$ driftd approve ",
+        "in sync for",
+        "$ kill ",
+        "driftd: stopping",
+        "no process of it is left",
+        "$ driftd history verify",
+        "$ driftd backup list",
+    ]
+    found = [done.out.find(scene) for scene in scenes]
+    assert -1 not in found, dict(zip(scenes, found, strict=True))
+    assert found == sorted(found)
+    assert list(folder.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name], "nothing is remembered elsewhere"
+    assert not psutil.pid_exists(int(_number(r"\[1\] (\d+)", done.out)))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_demo_that_is_cut_short_takes_its_daemon_with_it(number: signal.Signals, tmp_path: Path) -> None:
+    """Ctrl-C, a closed terminal or SIGTERM: no daemon and no folder stays, and no traceback is shown."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("DRIFTD_")}
+    with subprocess.Popen(
+        [sys.executable, "-m", "driftd", "demo"],
+        cwd=tmp_path,
+        env={**kept, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as demo:
+        assert demo.stdout is not None
+        line = next(line for line in demo.stdout if line.startswith("[1] "))
+        daemon = psutil.Process(int(line.split()[1]))
+        demo.send_signal(number)
+        _, errors = demo.communicate(timeout=PATIENCE)
+    assert demo.returncode == 128 + number
+    assert "Traceback" not in errors
+    daemon.wait(PATIENCE)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -35,28 +101,68 @@ def test_the_demo_admits_when_something_goes_differently(
 ) -> None:
     """A scene that ends otherwise than told ends the demo with 1 and says which; the folder goes unless it is kept."""
 
-    def fail(_stage: Stage, *arguments: str) -> int:
-        return 5 if arguments == ("check",) else 0
+    def fail(_tracker: Tracker, *_arguments: str) -> int:
+        return 5
 
-    monkeypatch.setattr(Stage, "run", fail)
-    monkeypatch.setattr(Stage, "fill", lambda _stage: None)
+    monkeypatch.setattr(Tracker, "run", fail)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    before = signal.getsignal(signal.SIGTERM)
     told: list[str] = []
     assert play(told.append, keep=keep) == 1
     assert any(
-        "The demo went wrong: the exit code of `driftd check`: 0 was told, 5 was found" in line
+        "The demo went wrong: the exit code of `driftd apply`: 0 was told, 5 was found" in line
         for line in told
     )
     assert len(list(tmp_path.iterdir())) == int(keep)
     assert not keep or str(next(tmp_path.iterdir())) in told[-1]
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_daemon_that_cannot_start_is_told_with_its_own_words(tracker: Tracker) -> None:
+    """What it has said is part of the message, because the folder with the log will be gone."""
+    (tracker.folder / "driftd.toml").write_text("[daemon\n", encoding="utf-8")
+    with (
+        pytest.raises(Surprise, match=r"the daemon ended at once; .*\n.*configuration-syntax"),
+        sidecar.running(tracker),
+    ):
+        pytest.fail("it cannot have started")
+
+
+def test_a_daemon_that_dies_or_does_nothing_ends_the_wait(
+    tracker: Tracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wait ends when its time is up, or with the daemon, and says what it waited for."""
+    with sidecar.running(tracker) as daemon:
+        with monkeypatch.context() as impatient:
+            impatient.setattr(sidecar, "PATIENCE", 0.01)
+            with pytest.raises(Surprise, match="the moon rises: that did not happen within"):
+                daemon.until(lambda _entry: False, "the moon rises")
+        os.kill(daemon.pid, signal.SIGKILL)
+        with pytest.raises(Surprise, match="the moon rises: the daemon ended before that"):
+            daemon.until(lambda _entry: False, "the moon rises")
+    assert tracker.processes() == []
+
+
+def test_a_short_place_is_found_for_the_socket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """In the demo's folder where its path is short enough, else in another one, which goes with it."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    long = tmp_path / ("x" * LONGEST_PATH)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    made = Tracker.make()
+    assert made.socket.parent != made.folder
+    assert len(os.fsencode(made.socket)) <= LONGEST_PATH
+    made.remove()
+    assert not made.socket.parent.exists()
+    assert not made.folder.exists()
 
 
 def test_the_demos_models_differ_as_told() -> None:
-    """The diff that is shown has what the story is about: each kind of change once."""
-    diff = "\n".join(models_diff())
+    """The diff that is shown has what the story is about: each kind of change once, and nothing that loses data."""
+    after = shipped("models_after.py")
+    diff = "\n".join(models_diff(shipped("models_before.py"), after))
     for part in (
         "+class Comment",
-        "-    legacy_code",
         "+    priority",
         "+    due_on",
         "+        CheckConstraint",
@@ -64,3 +170,12 @@ def test_the_demos_models_differ_as_told() -> None:
     ):
         assert part in diff
     assert "+    assignee: Mapped[str | None]" in diff
+    assert "legacy_code" not in diff
+    edited = after.replace(DROPPED_LINE, ADDED_LINE)
+    assert models_diff(after, edited) == [f"-{DROPPED_LINE.rstrip()}", f"+{ADDED_LINE.rstrip()}"]
+
+
+def _number(pattern: str, text: str) -> str:
+    found = re.search(pattern, text)
+    assert found is not None
+    return found[1]

@@ -32,6 +32,11 @@ SHARED = {
 }
 
 
+# What the commands that talk to the daemon take beside their own options.
+TALKING = {"--config", "--target", "--socket", "--json", "--debug"}
+TALKERS = {"status", "stage", "approve", "pause", "resume", "reload"}
+
+
 def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
     """Every command that can be typed, with its words."""
     context = click.Context(group)
@@ -50,7 +55,9 @@ ALL = dict(commands(cli))
 
 def test_the_commands_are_those_that_exist() -> None:
     """Help lists what works today and nothing else."""
-    assert list(COMMANDS) == ["check", "plan", "apply", "history", "backup", "config", "explain", "demo"]
+    first = ["check", "plan", "apply", "history", "backup", "run"]
+    talkers = ["status", "stage", "approve", "pause", "resume", "reload"]
+    assert list(COMMANDS) == [*first, *talkers, "config", "explain", "demo"]
     assert set(ALL) == {
         "check",
         "plan",
@@ -62,6 +69,8 @@ def test_the_commands_are_those_that_exist() -> None:
         "backup verify",
         "backup restore",
         "backup prune",
+        "run",
+        *TALKERS,
         "config show",
         "explain",
         "demo",
@@ -92,7 +101,7 @@ def test_every_command_is_documented(words: str) -> None:
     assert f"$ driftd {words}" in text
     assert "Exit code: 0" in text
     options = {name for parameter in ALL[words].params for name in parameter.opts if name.startswith("--")}
-    for name in options - SHARED:
+    for name in options - SHARED - (TALKING if words in TALKERS else set()):
         assert f"`{name}" in text or f", `{name}" in text or f"[{name}" in text, name
     if "--json" in options:
         assert "JSON: `{schema_version" in text
@@ -110,9 +119,12 @@ def test_every_option_is_explained(words: str) -> None:
 def test_what_writes_nothing_takes_every_shared_option() -> None:
     """The options that choose a target, and --json, are the same on every command that works on one."""
     for words, command in ALL.items():
-        if words not in {"explain", "demo"}:
-            names = {name for parameter in command.params for name in parameter.opts}
-            assert names >= SHARED - {"--help"}, words
+        names = {name for parameter in command.params for name in parameter.opts}
+        if words in TALKERS:
+            assert names >= TALKING - ({"--target"} if words == "reload" else set()), words
+        elif words not in {"explain", "demo"}:
+            # What runs until it is stopped has no document to print.
+            assert names >= SHARED - {"--help"} - ({"--json"} if words == "run" else set()), words
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["check", "--help"], ["config", "show"], ["explain"]])

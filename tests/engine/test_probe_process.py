@@ -17,6 +17,7 @@ import pytest
 
 from driftengine import probe, probe_process
 from driftengine.desired import read_desired
+from driftengine.errors import ModelsError
 from probe_project import BASE, ModelProject, table_names
 
 SLEEPER = (
@@ -215,16 +216,38 @@ def test_probes_at_the_same_time_do_not_disturb_each_other(project: ModelProject
     assert found == [["task"], ["task"]]
 
 
+def test_loading_can_be_given_up(project: ModelProject) -> None:
+    """Once nobody wants the answer any more, the probe is killed with all that it started, and nothing stays open."""
+    project.models(f"{SLEEPER}import time\ntime.sleep(600)\n")
+    pid = project.folder / "pid"
+    before = open_descriptors()
+    with pytest.raises(ModelsError) as caught:
+        read_desired(
+            project.source("models:Base"), cancelled=lambda: pid.exists() and pid.read_text().isdigit()
+        )
+    assert caught.value.code == "models-cancelled"
+    assert caught.value.fix
+    assert ended(int(pid.read_text()))
+    assert open_descriptors() == before
+
+
 def test_both_ends_speak_the_same_protocol() -> None:
     """The greeting, which stands in both files because neither imports the other, is the same."""
     assert probe.HELLO == probe_process.HELLO
 
 
 def test_the_probe_is_python_3_8_and_imports_only_the_standard_library() -> None:
-    """probe.py parses as Python 3.8, and what it imports at the top is in every standard library since then."""
-    tree = ast.parse(probe_process.PROBE.read_text(encoding="utf-8"), feature_version=(3, 8))
+    """Its files parse as Python 3.8, and what they import at the top is in every standard library since then."""
+    assert len(probe_process.PARTS) == 2
+    for part in probe_process.PARTS:
+        stands_alone(part)
+
+
+def stands_alone(part: Path) -> None:
+    """Asserts it of one file."""
+    tree = ast.parse(part.read_text(encoding="utf-8"), feature_version=(3, 8))
     imported = [name.name for node in tree.body if isinstance(node, ast.Import) for name in node.names]
-    assert len(imported) > 5
+    assert len(imported) > 3
     assert {name.partition(".")[0] for name in imported} <= sys.stdlib_module_names
     froms = [node.module for node in tree.body if isinstance(node, ast.ImportFrom)]
     assert froms == ["__future__"]

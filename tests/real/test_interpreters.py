@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from driftengine.desired import ColumnDefault, Hint, draw_values
-from driftengine.probe_process import PROBE
+from driftengine.probe_process import PARTS
 from probe_project import ModelProject, table_names
 from real.environments import environment, interpreter
 
@@ -72,9 +72,11 @@ def newest_interpreter() -> str:
 
 @pytest.mark.parametrize("version", OLDEST)
 def test_the_probe_compiles_in_an_old_python(version: str) -> None:
-    """A real Python of that version compiles probe.py."""
-    program = "import sys; compile(open(sys.argv[1], 'rb').read(), sys.argv[1], 'exec')"
-    subprocess.run([old_interpreter(version), "-B", "-W", "error", "-c", program, str(PROBE)], check=True)
+    """A real Python of that version compiles the probe's files."""
+    program = "import sys; [compile(open(part, 'rb').read(), part, 'exec') for part in sys.argv[1:]]"
+    subprocess.run(
+        [old_interpreter(version), "-B", "-W", "error", "-c", program, *map(str, PARTS)], check=True
+    )
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from driftd.cli.command import Chosen, Command, json_option, target_options
+from driftengine.errors import BusyError
 
 if TYPE_CHECKING:
     from driftd.cli.state import State
@@ -46,7 +47,7 @@ def command(
     """
     # Set before anything can fail, so that also a wrong configuration answers in apply's own document.
     state.error_document = failed_document
-    state.error_code = 1
+    state.exit_codes = {BusyError: 1}
     from driftd.cli.progress import progress
     from driftd.cli.render.apply import render_apply
 

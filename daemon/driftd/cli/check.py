@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @click.option("-v", "--verbose", is_flag=True, help="List unmanaged objects and timings as well.")
 @json_option
 @click.pass_obj
-def command(state: State, chosen: Chosen, fresh: bool, verbose: bool) -> int:  # noqa: ARG001  # every check probes today, so each one is fresh
+def command(state: State, chosen: Chosen, fresh: bool, verbose: bool) -> int:
     """Compare the database with its models and tell every difference.
 
     Nothing is written. Exit code: 0 in sync, 1 drift, 2 error.
@@ -35,8 +35,8 @@ def command(state: State, chosen: Chosen, fresh: bool, verbose: bool) -> int:  #
     from driftd.cli.render.check import render_check
 
     target = chosen.target()
-    from driftengine import api
+    from driftengine import api, remembered
 
-    document = api.check(target)
+    document = api.check(target, fresh=fresh, memory=remembered.folder(chosen.request.environment))
     state.report(document, lambda look: render_check(document, look, flags=chosen.flags, verbose=verbose))
     return 0 if document["in_sync"] else 1

@@ -12,7 +12,7 @@ import click
 from driftd.cli.command import Command, version_option
 from driftd.cli.render.error import render_bug, render_error
 from driftd.cli.state import ReaderGoneError, State, look_of, state_of
-from driftengine.errors import BusyError, DriftError
+from driftengine.errors import DriftError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +23,13 @@ COMMANDS = {
     "apply": "driftd.cli.apply",
     "history": "driftd.cli.history",
     "backup": "driftd.cli.backup",
+    "run": "driftd.cli.run",
+    "status": "driftd.cli.status",
+    "stage": "driftd.cli.stage",
+    "approve": "driftd.cli.approve",
+    "pause": "driftd.cli.pause",
+    "resume": "driftd.cli.resume",
+    "reload": "driftd.cli.reload",
     "config": "driftd.cli.config",
     "explain": "driftd.cli.explain",
     "demo": "driftd.cli.demo",
@@ -123,7 +130,7 @@ def _fail(error: DriftError, state: State) -> int:
     if state.json and not state.answered:
         state.report(state.error_document(error.as_document()), str)
     state.note(render_error(error, look_of(sys.stderr)))
-    return state.error_code if isinstance(error, BusyError) else 2
+    return state.exit_code_of(error)
 
 
 def _usage_error(error: click.ClickException, state: State) -> int:

@@ -14,6 +14,8 @@ from driftd.cli.text import Look
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from driftengine.errors import DriftError
+
 Document = dict[str, Any]
 
 
@@ -34,13 +36,18 @@ class State:
         json: stdout carries one JSON document and nothing else.
         debug: show tracebacks.
         error_document: the document that stands for a failed command; `error_document` of this module by default.
+        exit_codes: the exit code of a command for each kind of error that is not 2.
     """
 
     json: bool = False
     debug: bool = False
     error_document: Callable[[dict[str, str]], Document] = error_document
-    error_code: int = 2
+    exit_codes: Mapping[type[DriftError], int] = field(default_factory=dict)
     answered: bool = field(default=False, init=False)
+
+    def exit_code_of(self, error: DriftError) -> int:
+        """The exit code of a command that failed: its own for this kind of error, else 2."""
+        return next((code for kind, code in self.exit_codes.items() if isinstance(error, kind)), 2)
 
     def report(self, document: Mapping[str, Any], render: Callable[[Look], str]) -> None:
         """Put a document on stdout: as JSON, or rendered for people."""

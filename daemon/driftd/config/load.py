@@ -33,6 +33,7 @@ class Request:
         config: --config.
         target: --target.
         flags: settings of the target that were given as flags, from a setting's name to what was written.
+        everywhere: the same of the daemon's settings, and of every target's.
         needs_models: False where a target without models will do (history, backups).
     """
 
@@ -41,6 +42,7 @@ class Request:
     config: str | None = None
     target: str | None = None
     flags: Mapping[str, object] = field(default_factory=dict)
+    everywhere: Mapping[str, object] = field(default_factory=dict)
     needs_models: bool = True
 
     @property
@@ -63,7 +65,9 @@ def load(request: Request) -> Configuration:
         _require_url(request, source)
         document, lines = _read(source)
     # Everything is settled before anything is raised: a person corrects all mistakes in one go.
-    settler = Settler(source, lines, request.environment, request.directory, request.flags)
+    settler = Settler(
+        source, lines, request.environment, request.directory, request.flags, request.everywhere
+    )
     targets = settler.names(document)
     selected = _selected(request, targets, source)
     required = {"url", "models"} if request.needs_models or not request.bare else {"url"}

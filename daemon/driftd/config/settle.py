@@ -48,6 +48,7 @@ class Settler:
         environment: the environment variables.
         directory: the working directory.
         flags: what was given as flags, for the selected target.
+        everywhere: what was given as flags for the daemon and for every target.
     """
 
     def __init__(
@@ -57,11 +58,13 @@ class Settler:
         environment: Mapping[str, str],
         directory: Path,
         flags: Mapping[str, object],
+        everywhere: Mapping[str, object] | None = None,
     ) -> None:
         self.source = source
         self.lines = lines
         self.environment = environment
         self.flags = flags
+        self.everywhere = everywhere or {}
         self.mistakes: list[Mistake] = []
         self._home = source.home(directory)
         self._in_file = Bases(here=self._home, home=self._home)
@@ -92,7 +95,7 @@ class Settler:
         for setting in DAEMON:
             written = _dig(table, setting.path)
             names = [daemon_environment(setting)]
-            said = self._said(setting, ("daemon", *setting.path), written, {}, names)
+            said = self._said(setting, ("daemon", *setting.path), written, self.everywhere, names)
             self._settle(section, setting, said)
         return section
 
@@ -108,7 +111,7 @@ class Settler:
             names = [target_environment(setting, name)]
             if selected:
                 names.append(target_environment(setting, None))
-            flags = self.flags if selected else {}
+            flags = {**self.everywhere, **(self.flags if selected else {})}
             if setting.kind == "table":
                 self._settle_table(section, setting, (*path, setting.name), table, flags, names)
                 continue

@@ -35,6 +35,7 @@ class Task(Base):
     title: Mapped[str] = mapped_column(String(200))
     state: Mapped[str] = mapped_column(String(20))
     assignee: Mapped[str | None] = mapped_column(String(80))
+    legacy_code: Mapped[str | None] = mapped_column(String(10))
     priority: Mapped[int] = mapped_column(server_default="3")
     due_on: Mapped[date | None] = mapped_column()
 

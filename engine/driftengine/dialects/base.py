@@ -62,6 +62,28 @@ class Rehearsed:
         return not (self.failure or self.problems or self.stale_defaults)
 
 
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """What has changed in a database since somebody last glanced at it.
+
+    Args:
+        kind: `same`, `moved`, `replaced` (another database has its name), `missing` or `created`.
+        schema: False where it is certain that at most rows have changed.
+        quiet_s: seconds since the last change that was seen.
+        open: False while nothing of the database is held.
+    """
+
+    kind: str
+    schema: bool
+    quiet_s: float
+    open: bool
+
+    @property
+    def rows(self) -> bool:
+        """True when anything may have changed."""
+        return self.kind != "same"
+
+
 class Dialect(Protocol):
     """The decisions that depend on the kind of database."""
 
@@ -165,7 +187,19 @@ class Database(Protocol):
         """What a backup needs of it."""
 
     def mark(self) -> object:
-        """A token that is equal to a later one only when nothing was committed in between."""
+        """A token that is equal to a later one only when nothing was committed in between, also through a rest."""
+
+    def shape(self) -> object:
+        """A token like `mark`, for the schema alone, as of the last use."""
+
+    def glance(self) -> Glance:
+        """What has changed since the last glance, cheaply, and without waiting for anybody's lock."""
+
+    def rest(self) -> None:
+        """Lets go of all that is held, so that others have the database to themselves until the next use."""
+
+    def wake(self) -> None:
+        """Takes hold of what is there now, also where it was replaced or made since."""
 
     def catalogue_edits(self) -> bool:
         """True when stored DDL can be edited here."""

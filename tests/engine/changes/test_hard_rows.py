@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import sqlite3
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from driftengine import api
 from driftengine.changes import Script
+from driftengine.dialects.sqlite.database import open_database
 from driftengine.dialects.sqlite.dialect import SqliteDialect
 from support.migrations import House, kinds
 
 if TYPE_CHECKING:
     import pytest
+
+    from driftengine.dialects.sqlite.database import SqliteDatabase
 
 T = "CREATE TABLE t(id INTEGER PRIMARY KEY, d TEXT"
 
@@ -111,23 +114,21 @@ def test_a_plan_keeps_its_id_while_rows_come(house: House) -> None:
     assert first["operations"][0]["reason"] != second["operations"][0]["reason"]
 
 
-def test_a_database_that_appears_meanwhile_is_looked_at_again(house: House) -> None:
+def test_a_database_that_appears_meanwhile_is_looked_at_again(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The service makes its database between our look and our transaction: its tables are found, and nothing is blocked."""
     house.models(f"{T})")
-    opened = api.open_database
 
-    def late(url: str, **more: object) -> api.SqliteDatabase:
-        database = opened(url, **more)  # type: ignore[arg-type]  # passed on as it came
+    def late(url: str, **more: Any) -> SqliteDatabase:
+        database = open_database(url, **more)
         if not house.database.exists():
             with closing(sqlite3.connect(house.database)) as connection:
                 connection.executescript(f"{T})")
         return database
 
-    api.open_database = late  # type: ignore[assignment]  # the fault: somebody is faster
-    try:
-        document = house.apply()
-    finally:
-        api.open_database = opened
+    monkeypatch.setattr("driftengine.dialects.chosen.open_database", late)  # the fault: somebody is faster
+    document = house.apply()
     assert (document["outcome"], document["blocked"]) == ("up_to_date", [])
 
 

@@ -128,10 +128,10 @@ def _waiting_label(operation: Mapping[str, Any], look: Look) -> str:
 
 def operation_text(operation: Mapping[str, Any], look: Look) -> str:
     """An operation in a line: `- drop column legacy_code (task)`."""
-    return f"{painted_sign(sign_of(operation['kind']), look)} {_what(operation)}"
+    return f"{painted_sign(sign_of(operation['kind']), look)} {described(operation)}"
 
 
-def _what(operation: Mapping[str, Any]) -> str:
+def described(operation: Mapping[str, Any]) -> str:
     """An operation away from its table's heading: `drop column legacy_code (task)`, `drop table task`."""
     table, name = operation.get("table"), operation["name"]
     if not table or table == name:
@@ -146,7 +146,7 @@ def approvals(
     found = []
     for item in items:
         operation = {**operations.get(item["operation"], {}), **item}
-        what = _what(operation) if "kind" in operation else escape(item["code"])
+        what = described(operation) if "kind" in operation else escape(item["code"])
         # An approval would not help here: there would still be no value.
         if item["code"] == "value-needed" and operation.get("table"):
             column = f"{operation['table']}.{operation['name']}"

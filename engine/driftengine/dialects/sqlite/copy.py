@@ -35,6 +35,7 @@ PAGES_A_STEP = 2_000  # 8 MB of 4 kB pages: some milliseconds between two looks 
 LOCK_TIMEOUT = 5.0  # seconds that opening a source waits for a lock, where the deadline is not nearer
 PATIENCE = 10.0  # seconds of nothing but "busy" before a copy without a deadline gives up
 CHECKPOINT_FILES = ("-journal", "-wal", "-shm")
+JOURNAL_HEADER = 28  # bytes; https://www.sqlite.org/fileformat.html#the_rollback_journal
 
 
 # --- copying
@@ -47,14 +48,16 @@ def copy_database(
     mode: int = 0o600,
     progress: CopyProgress | None = None,
     deadline_at: float | None = None,
+    yielding: bool = False,
 ) -> Snapshot:
     """Copies the whole database to a new file, in rollback journal mode, on disk when this returns.
 
     A read transaction is held on `source` from the first page to the last: in WAL mode a writer would otherwise make
     the copy begin again for ever; with a rollback journal writers wait for its end, as they would for a copy in one
-    step, but the deadline is kept between steps. `source` may be inside a read transaction of the caller's, not
+    step, but the deadline is kept between steps, and a `yielding` copy is given up as soon as a writer's journal is seen
+    there, so that it waits for one step at most. `source` may be inside a read transaction of the caller's, not
     inside a write transaction. `deadline_at` is on the clock of `time.monotonic()`. On any failure the destination is
-    gone again. Raises DatabaseError, BusyError, DeadlineError, BackupError (`backup-exists`).
+    gone again. Raises DatabaseError, BusyError (`stage-yielded` too), DeadlineError, BackupError (`backup-exists`).
     """
     _create_file(destination, mode)
     origin = Location("", _path_of(source))
@@ -64,7 +67,7 @@ def copy_database(
             with contextlib.closing(_open(destination)) as target:
                 # The file is synced as a whole at the end, and nobody reads it before.
                 target.execute("PRAGMA synchronous = OFF")
-                _run(source, target, _Pace(origin.path, progress, deadline_at))
+                _run(source, target, _Pace(origin.path, progress, deadline_at, yielding=yielding))
                 _leave_wal(target, destination)
         _sync(destination)
     except BaseException:
@@ -107,10 +110,18 @@ class _Pace:
     path: Path
     progress: CopyProgress | None
     deadline_at: float | None
+    yielding: bool = False
     left_before: int | None = None
     stuck_since: float = field(default_factory=time.monotonic)
 
     def __call__(self, status: int, remaining: int, total: int) -> None:
+        if self.yielding and status != sqlite3.SQLITE_DONE and writer_has_begun(self.path):
+            raise BusyError(
+                f"{self.path} is being written to",
+                code="stage-yielded",
+                why="a writer has begun, and with a rollback journal it would wait for the end of the copy",
+                fix="it is staged again when the database is quiet; nothing was changed",
+            )
         now = time.monotonic()
         busy = status in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
         if not busy or remaining != self.left_before:
@@ -131,6 +142,24 @@ class _Pace:
             )
         if self.progress is not None and not busy:
             self.progress(total - remaining, total)
+
+
+def writer_has_begun(path: Path) -> bool:
+    """True while somebody's rollback journal is in use: there, and not emptied or struck out as one that is kept is.
+
+    Struck out means zeros over the whole header; the journal of a transaction that is still writing lacks only the magic
+    number. In WAL mode there is no journal, and writers do not wait. It is the database alone that must not be opened here.
+    """
+    journal = path.with_name(f"{path.name}-journal")
+    try:
+        if journal.stat().st_size == 0:
+            return False
+        with journal.open("rb") as file:
+            return any(file.read(JOURNAL_HEADER))
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True  # it is there and we may not read it: give way
 
 
 def _run(source: sqlite3.Connection, target: sqlite3.Connection, pace: _Pace) -> None:
@@ -284,11 +313,17 @@ class DatabaseFiles:
         mode: int,
         progress: CopyProgress | None = None,
         deadline_at: float | None = None,
+        yielding: bool = False,
     ) -> Verification:
         """Copies and proves; what the copy has otherwise than its source stands among the problems."""
         with self._connection(deadline_at) as connection:
             taken = copy_database(
-                connection, destination, mode=mode, progress=progress, deadline_at=deadline_at
+                connection,
+                destination,
+                mode=mode,
+                progress=progress,
+                deadline_at=deadline_at,
+                yielding=yielding,
             )
         found = self.verify(destination, deadline_at=deadline_at)
         return replace(found, problems=found.problems + differences(taken, found.snapshot))

@@ -14,13 +14,13 @@ from driftengine.dialects.sqlite import rehearsal
 from driftengine.dialects.sqlite.connect import (
     Location,
     connect,
-    data_version,
     identity,
     parse_url,
     state_of,
     translated,
 )
 from driftengine.dialects.sqlite.copy import DatabaseFiles
+from driftengine.dialects.sqlite.held import LOCK_WAIT, MISSING, Held
 from driftengine.dialects.sqlite.introspect import read_catalogue, read_schema, understand
 from driftengine.dialects.sqlite.tokens import fold, quote
 from driftengine.dialects.sqlite.transaction import (
@@ -38,22 +38,29 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from driftengine.changes import Offending, Questions, Script, SqlValue
-    from driftengine.dialects.base import Finish, Rehearsed, StepProgress
+    from driftengine.dialects.base import Finish, Glance, Rehearsed, StepProgress
     from driftengine.schema import Schema, StoredObject
 
-MISSING = "missing"
-LOCK_WAIT = 5.0  # seconds
+__all__ = ["LOCK_WAIT", "LiveTransaction", "Reader", "SqliteDatabase", "name_of", "open_database"]
 
 
 def open_database(
-    url: str, *, directory: Path | None = None, tidy: bool = False, lock_wait: float = LOCK_WAIT
+    url: str,
+    *,
+    directory: Path | None = None,
+    tidy: bool = False,
+    lock_wait: float = LOCK_WAIT,
+    wake: bool = True,
 ) -> SqliteDatabase:
     """The database behind a URL. A missing file is no error here. Raises ConfigurationError, DatabaseError.
 
     `tidy`: what is in the write-ahead log when nobody else uses the database is moved into it at the end. `lock_wait`:
-    seconds that a read waits for a writer's exclusive moment.
+    seconds that a read waits for a writer's exclusive moment. Without `wake` nothing is opened before the first use.
     """
-    return SqliteDatabase(parse_url(url, directory=directory), tidy=tidy, lock_wait=lock_wait)
+    database = SqliteDatabase(parse_url(url, directory=directory), tidy=tidy, lock_wait=lock_wait)
+    if wake:
+        database.wake()
+    return database
 
 
 def name_of(url: str, *, directory: Path | None = None) -> str:
@@ -62,26 +69,19 @@ def name_of(url: str, *, directory: Path | None = None) -> str:
 
 
 class SqliteDatabase:
-    """One target. The held connection only reads, so that its `data_version` tells of every commit but its own."""
+    """One target. The held connection only reads, so that its `data_version` tells of every commit but its own.
+
+    It rests when it is told to, and wakes when it is used.
+    """
 
     def __init__(self, location: Location, *, tidy: bool = False, lock_wait: float = LOCK_WAIT) -> None:
         self.location = location
-        self._tidy = tidy
-        self._lock_wait = lock_wait
-        self._file: tuple[int, int] | None = None
-        self._held: sqlite3.Connection | None = None
-        if state_of(location) != "missing":
-            self._held = self._connected()
+        self._held = Held(location, tidy=tidy, lock_wait=lock_wait)
 
-    def _connected(self) -> sqlite3.Connection:
-        """The held connection, as soon as no lock stands in the way of its first read."""
-        self._file = identity(self.location)
-        held = patiently(
-            lambda: connect(self.location, write=False, tidy=self._tidy, timeout=0.0),
-            time.monotonic() + self._lock_wait,
-        )
-        held.execute(f"PRAGMA busy_timeout = {int(min(self._lock_wait, LOCK_WAIT) * 1000)}")
-        return held
+    @property
+    def _connection(self) -> sqlite3.Connection | None:
+        """The held connection, awake; None while there is no file."""
+        return self._held.wake() if self._held.resting else self._held.connection
 
     @property
     def name(self) -> str:
@@ -91,22 +91,25 @@ class SqliteDatabase:
     def state(self) -> str:
         """`missing`, `empty` (0 bytes, or nothing stored in it) or `present`."""
         state = state_of(self.location)
-        if state == "present" and self._held is not None:
+        connection = self._connection
+        if state == "present" and connection is not None:
             with translated(self.location):
-                if self._held.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0:
+                if connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0:
                     return "empty"
         return state
 
     def read(self) -> Schema:
         """The schema now; an empty one while the file is missing."""
-        if self._held is None:
+        connection = self._connection
+        if connection is None:
             return understand(())
         with translated(self.location):
-            return read_schema(self._held)
+            return read_schema(connection)
 
     def reader(self) -> Reader | None:
         """The held connection, with SQLite's errors turned into ours."""
-        return None if self._held is None else Reader(self._held, self.location)
+        connection = self._connection
+        return None if connection is None else Reader(connection, self.location)
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
@@ -114,20 +117,21 @@ class SqliteDatabase:
 
         With a rollback journal each statement outside of one waits anew for a moment in which nobody commits.
         """
-        if self._held is None or self._held.in_transaction:
+        connection = self._connection
+        if connection is None or connection.in_transaction:
             yield
             return
         with translated(self.location):
-            self._held.execute("BEGIN")
+            connection.execute("BEGIN")
         try:
             yield
         finally:
-            if self._held.in_transaction:
-                self._held.execute("ROLLBACK")
+            if connection is self._held.connection and connection.in_transaction:
+                connection.execute("ROLLBACK")
 
     def facts(self, questions: Questions) -> Facts:
         """Counts rows, and looks for NULL, where a plan asks."""
-        if self._held is None:
+        if self._connection is None:
             return Facts()
         with translated(self.location):
             names = self._table_names()
@@ -146,33 +150,48 @@ class SqliteDatabase:
 
     def _table_names(self) -> dict[str, str]:
         """By key. The names alone: the schema as a whole has been read already by whoever asks about its rows."""
-        assert self._held is not None  # noqa: S101  # callers have looked
-        rows = self._held.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")
+        rows = self._present.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")
         return {fold(name): name for (name,) in rows}
 
+    @property
+    def _present(self) -> sqlite3.Connection:
+        connection = self._connection
+        assert connection is not None  # noqa: S101  # callers have looked
+        return connection
+
     def _number(self, query: str) -> int:
-        assert self._held is not None  # noqa: S101  # callers have looked
-        return int(self._held.execute(query).fetchone()[0])
+        return int(self._present.execute(query).fetchone()[0])
 
     def offending(self, guard: str) -> Offending:
-        """What a guard query finds on the held connection."""
-        assert self._held is not None  # noqa: S101  # a guard is only made for a table that is there
-        return offending(self._held, guard, self.location)
+        """What a guard query finds on the held connection; a guard is only made for a table that is there."""
+        return offending(self._present, guard, self.location)
 
     def files(self) -> DatabaseFiles:
         """For backups: copies come from the held connection."""
-        return DatabaseFiles(self.location, self._held)
+        return DatabaseFiles(self.location, self._connection)
 
     def mark(self) -> object:
-        """Device, inode and data_version: replacement by rename is seen by the first two, commits by the last.
+        """See `Held.mark`: replacement by rename is seen by device and inode, commits by data_version.
 
         https://www.sqlite.org/pragma.html#pragma_data_version: equal on one connection means that nothing was committed.
         """
-        if self._held is None:
-            # Somebody may have made it since we opened: a mark that is equal to none says that we have not looked.
-            return MISSING if state_of(self.location) == "missing" else object()
-        with translated(self.location):
-            return identity(self.location), data_version(self._held)
+        return self._held.mark()
+
+    def shape(self) -> object:
+        """See `Held.shape`."""
+        return self._held.shape()
+
+    def glance(self) -> Glance:
+        """See `Held.glance`."""
+        return self._held.glance()
+
+    def rest(self) -> None:
+        """See `Held.rest`."""
+        self._held.rest()
+
+    def wake(self) -> None:
+        """See `Held.wake`."""
+        self._held.wake()
 
     def catalogue_edits(self) -> bool:
         """Asked of a connection to nothing: defensive mode is a property of the build and of the connection."""
@@ -190,8 +209,9 @@ class SqliteDatabase:
         progress: StepProgress | None = None,
     ) -> Rehearsed:
         """See `rehearsal.rehearse`; the copy is in the same journal mode as the live database."""
+        connection = self._connection
         mode = (
-            "delete" if self._held is None else str(self._held.execute("PRAGMA journal_mode").fetchone()[0])
+            "delete" if connection is None else str(connection.execute("PRAGMA journal_mode").fetchone()[0])
         )
         return rehearsal.rehearse(
             backup, workspace, script, journal_mode=mode, finish=finish, values=values, progress=progress
@@ -203,6 +223,8 @@ class SqliteDatabase:
     ) -> Iterator[LiveTransaction]:
         """BEGIN IMMEDIATE on a connection of its own; rolled back unless it was committed."""
         _require_rights(self.location)
+        if self._held.resting:
+            self._held.wake()
         give_up_at = time.monotonic() + lock_wait if deadline_at is None else deadline_at
         connection = patiently(
             lambda: connect(self.location, write=True, create=True, timeout=0.0), give_up_at
@@ -212,11 +234,11 @@ class SqliteDatabase:
             transaction = Transaction(connection, self.location, deadline_at=deadline_at, lock_wait=lock_wait)
             with transaction.open():
                 settings = pragmas(connection)
-                if self._held is None:
+                if self._held.connection is None:
                     # The file was missing when we looked; it is there now, and ours while the lock is held.
-                    self._tidy = True
-                    self._held = self._connected()
-                if identity(self.location) != self._file:
+                    self._held.tidy = True
+                    self._held.wake()
+                if identity(self.location) != self._held.file:
                     # What we read and what we would write are two files.
                     raise DatabaseError(
                         f"{self.location} was replaced",
@@ -228,7 +250,7 @@ class SqliteDatabase:
 
     def space_needed(self, script: Script) -> int:
         """Backup and copy, and for each table that is copied three times its share of the file; in bytes."""
-        if self._held is None:
+        if self._connection is None:
             return 0
         with translated(self.location):
             size = self._number("PRAGMA page_size") * self._number("PRAGMA page_count")
@@ -237,9 +259,7 @@ class SqliteDatabase:
 
     def close(self) -> None:
         """Ends the held connection."""
-        if self._held is not None:
-            self._held.close()
-            self._held = None
+        self._held.close()
 
 
 def _require_rights(location: Location) -> None:

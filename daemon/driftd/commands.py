@@ -1,0 +1,193 @@
+"""What the daemon answers over its socket: one function a command. `cmd_x` here is `do_x` in the client."""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+import sqlite3
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from driftd.entry import needs_attention
+from driftd.keeper import SETTLES
+from driftd.processes import holders, own_figures
+from driftd.protocol import COMMANDS, PROTOCOL
+from driftd.server import Handler
+from driftengine import api
+from driftengine.documents import SCHEMA_VERSION
+from driftengine.errors import ConfigurationError, PlanError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Mapping
+
+    from driftd.daemon import Daemon
+    from driftd.keeper import Keeper
+    from driftd.server import Request
+
+Document = dict[str, Any]
+_KEPT_BESIDE = frozenset(
+    {"plan_id", "runnable", "approved", "held", "stage", "last_migration", "inputs", "warnings"}
+)
+
+
+class Commands:
+    """The commands of one daemon."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        self._daemon = daemon
+
+    def handlers(self) -> Mapping[str, Handler]:
+        """One for each command of the protocol."""
+        return {
+            name: Handler(getattr(self, f"cmd_{name}"), writes=command.writes, stream=name == "events")
+            for name, command in COMMANDS.items()
+        }
+
+    async def cmd_status(self, request: Request) -> Document:
+        """The snapshot: never waits for anything, unless it is asked who holds the databases."""
+        document = self.status(self._some(request))
+        if request.arguments.get("holders"):
+            document["holders"] = {
+                entry["target"]: await asyncio.to_thread(holders, files_of(entry["database"]))
+                for entry in document["targets"]
+                if entry["database"]
+            }
+        return document
+
+    def status(self, keepers: list[Keeper]) -> Document:
+        """The status document of these targets."""
+        daemon = self._daemon
+        entries = [keeper.entry() for keeper in keepers]
+        attention = daemon.problems or any(needs_attention(entry) for entry in entries)
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "verdict": "attention" if attention else "healthy",
+            "daemon": {**daemon.about(), **own_figures(), "problems": daemon.problems},
+            "targets": entries,
+        }
+
+    async def cmd_check(self, request: Request) -> Document:
+        """Is there drift? From memory where nothing has moved."""
+        return _public(await self._one(request).looked(fresh=bool(request.arguments.get("fresh"))))
+
+    async def cmd_plan(self, request: Request) -> Document:
+        """What would be done."""
+        document = await self._one(request).looked(fresh=False)
+        return {name: document[name] for name in ("schema_version", "target", "database", "plan")}
+
+    async def cmd_stage(self, request: Request) -> Document:
+        """Stages anew now."""
+        keepers = self._some(request)
+        for keeper in keepers:
+            _require_writing(keeper, "staged")
+        for keeper in keepers:
+            await keeper.restage()
+        return {"targets": [await keeper.settled() for keeper in keepers]}
+
+    async def cmd_approve(self, request: Request) -> Document:
+        """Approves held operations, by id or by code."""
+        words = request.arguments["operations"]
+        keeper = self._meant(request, words)
+        _require_writing(keeper, "approved")
+        wanted = request.arguments.get("plan")
+        plan = keeper.entry()["plan"] or {}
+        if wanted is not None and wanted != plan.get("id"):
+            raise PlanError(
+                f"the plan {wanted} no longer fits",
+                code="plan-stale",
+                why=f"the plan is now {plan.get('id', 'empty')}",
+                fix="run `driftd status` and look at it again",
+            )
+        await keeper.approve(words, by=f"user {request.peer.user}")
+        return {"targets": [await keeper.settled()]}
+
+    async def cmd_history(self, request: Request) -> Document:
+        """The audit trail."""
+        target = self._one(request).target
+        return await asyncio.to_thread(partial(api.history, target, request.arguments.get("migration")))
+
+    async def cmd_pause(self, request: Request) -> Document:
+        """Leaves targets alone until they are resumed."""
+        keepers = self._some(request)
+        for keeper in keepers:
+            keeper.happen("pause")
+        return {"targets": [keeper.entry() for keeper in keepers]}
+
+    async def cmd_resume(self, request: Request) -> Document:
+        """Goes on where it was paused."""
+        keepers = self._some(request)
+        for keeper in keepers:
+            keeper.happen("resume")
+        return {"targets": await asyncio.gather(*(keeper.settled(SETTLES) for keeper in keepers))}
+
+    async def cmd_reload(self, _request: Request) -> Document:
+        """Reads the configuration again. Raises ConfigurationError, and the old one stays."""
+        return await self._daemon.reload()
+
+    async def cmd_events(self, request: Request) -> AsyncGenerator[Document, None]:
+        """What happens from now on."""
+        name = request.arguments.get("target")
+        only = self._daemon.keeper(name).target.name if name else None
+        async for event in self._daemon.events.follow():
+            if only is None or event["event"] != "target" or event["target"]["target"] == only:
+                yield event
+
+    async def cmd_version(self, _request: Request) -> Document:
+        """What is running."""
+        return {
+            "version": self._daemon.version,
+            "protocol": PROTOCOL,
+            "capabilities": sorted(COMMANDS),
+            "python": platform.python_version(),
+            "sqlite": sqlite3.sqlite_version,
+            "pid": self._daemon.pid,
+        }
+
+    # --- which targets are meant
+
+    def _some(self, request: Request) -> list[Keeper]:
+        """The target that is named, or all."""
+        if request.arguments.get("target"):
+            return [self._one(request)]
+        return list(self._daemon.keepers.values())
+
+    def _one(self, request: Request) -> Keeper:
+        """The target that is named, or the only one. Raises ConfigurationError."""
+        return self._daemon.keeper(request.arguments.get("target"))
+
+    def _meant(self, request: Request, words: list[str]) -> Keeper:
+        """Of several targets the one whose plan an operation id names."""
+        plans = {word.rpartition("-")[0] for word in words}
+        for keeper in [] if request.arguments.get("target") else self._daemon.keepers.values():
+            if (keeper.entry()["plan"] or {}).get("id") in plans:
+                return keeper
+        return self._one(request)
+
+
+def _public(look: Document) -> Document:
+    """A check's document, without what only the daemon keeps beside it."""
+    return {name: value for name, value in look.items() if name not in _KEPT_BESIDE}
+
+
+def _require_writing(keeper: Keeper, done: str) -> None:
+    if keeper.target.mode == "observe":
+        raise ConfigurationError(
+            f"nothing is {done} for {keeper.target.name}",
+            code="mode-observe",
+            why="its mode is observe: the daemon never writes",
+            fix='set mode = "window" and reload, or use `driftd apply`',
+        )
+    if keeper.standing.state == "paused":
+        raise ConfigurationError(
+            f"nothing is {done} for {keeper.target.name}",
+            code="target-paused",
+            why="the target is paused",
+            fix=f"driftd resume --target {keeper.target.name}",
+        )
+
+
+def files_of(database: str) -> list[Path]:
+    """The files that belong to a database: who has one of them open uses it."""
+    ends = ("", "-wal", "-shm", "-journal", ".daemon.lock")
+    return [Path(database + end) for end in ends]

@@ -1,0 +1,113 @@
+"""What is known of a target, and how `status` shows it: values in, a document out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from driftd.states import Standing
+    from driftengine.footprint import Inputs
+    from driftengine.target import Target
+
+Document = dict[str, Any]
+
+
+@dataclass(slots=True)
+class Found:
+    """What the last looks, stages and applies have told of a target. `since` is when its state began."""
+
+    since: str
+    database: str = ""
+    looked_at: str | None = None
+    look: Document | None = None
+    held: list[Document] = field(default_factory=list)
+    blocked: list[Document] = field(default_factory=list)
+    stage: Document | None = None
+    approved: tuple[str, ...] = ()
+    warnings: list[str] = field(default_factory=list)
+    progress: Document | None = None
+    problem: Document | None = None
+
+    def looked(self, document: Document) -> None:
+        """Takes over what a look has found."""
+        self.looked_at = now_text()
+        self.look = document
+        self.database = document["database"]
+        self.held = document["held"]
+        self.approved = tuple(document["approved"])
+        self.stage, self.warnings = document["stage"], document["warnings"]
+        # Which rows stand in the way is only asked while staging; it holds for that plan alone.
+        before = {one["operation"].rpartition("-")[0] for one in self.blocked}
+        if before != {(document["plan"] or {}).get("id")}:
+            self.blocked = []
+
+    def staged(self, document: Document) -> None:
+        """Takes over what a stage has found."""
+        if document["outcome"] == "stale":
+            return
+        self.held, self.blocked = document["held"], document["blocked"]
+        self.stage, self.warnings = document["stage"], document["warnings"]
+
+    def applied(self, document: Document) -> None:
+        """Takes over what an apply left waiting."""
+        self.held, self.blocked = document["held"], document["blocked"]
+        self.stage, self.warnings = None, document["warnings"]
+        self.problem = document["error"]
+
+
+def entry_of(
+    target: Target, standing: Standing, found: Found, inputs: Inputs, polled: Sequence[str]
+) -> Document:
+    """ENTRY of docs/socket.md."""
+    look = found.look or {}
+    return {
+        "target": target.name,
+        "database": found.database,
+        "mode": target.mode,
+        "state": standing.state,
+        "since": found.since,
+        "looked_at": found.looked_at,
+        "busy": standing.work,
+        "progress": found.progress,
+        "in_sync": look.get("in_sync"),
+        "differences": len(look.get("differences", ())),
+        "plan": look.get("plan"),
+        "held": found.held,
+        "blocked": found.blocked,
+        "approved": list(found.approved),
+        "stage": _aged(found.stage),
+        "last_migration": look.get("last_migration"),
+        "unmanaged": len(look.get("unmanaged", ())),
+        "unsupported": look.get("unsupported", []),
+        "watching": {
+            "files": len(inputs.files),
+            "folders": len(inputs.folders),
+            "polled": list(polled),
+        },
+        "problem": found.problem,
+        "warnings": found.warnings,
+    }
+
+
+def _aged(stage: Document | None) -> Document | None:
+    """The stage with its age now: a snapshot must not say how old it was when it was taken."""
+    if stage is None:
+        return None
+    made_at = datetime.fromisoformat(stage["made_at"])
+    return {**stage, "age_s": round((datetime.now(UTC) - made_at).total_seconds(), 1)}
+
+
+def needs_attention(entry: Document) -> bool:
+    """True where a person should look: something waits, cannot be read, or was stopped."""
+    waits = entry["held"] or entry["blocked"] or entry["problem"]
+    quiet = {"in_sync", "ready", "staging", "applying", "starting", "drifted"}
+    return bool(waits) or entry["state"] not in quiet
+
+
+def now_text() -> str:
+    """UTC, ISO 8601, to the millisecond."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,263 @@
+"""Staging ahead: what a plan will come to is prepared while nobody waits, and used later if it still fits.
+
+`prepare` writes nothing to the live database. What it returns can be pickled, so that a child process may make it; whether
+it is exact is known only to the process that took the mark before it began.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from typing import TYPE_CHECKING
+
+from driftengine import backup as backups
+from driftengine import history, journal
+from driftengine.backup_files import folder_for, journal_of
+from driftengine.changes import CATALOG, NATIVE
+from driftengine.choice import BLOCKED, HELD, UP_TO_DATE, Choice, approved_by, begun_entry, choose
+from driftengine.errors import BusyError, DriftError, PlanError
+from driftengine.risk import GUARDED, SAFE
+from driftengine.stage import Stage, discard, make_stage, sweep_workspaces
+from driftengine.survey import Survey, survey
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from driftengine.desired import Desired
+    from driftengine.dialects.base import Database, Dialect
+    from driftengine.manifest import Backup
+    from driftengine.stage import Progress
+    from driftengine.target import Target
+
+IN_SYNC, READY = "in_sync", "ready"
+EXACT, USABLE, STALE = "exact", "usable", "stale"
+
+# A window is answered half a second before its end; beside the statements, locking and proving take their time.
+ANSWER_BEFORE_S = 0.5
+AROUND_MS = 100.0
+CAUTION = 3  # a live database may be so many times slower than the rehearsal's copy
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What was prepared: what was found, what of it may go ahead, and the stage; None where nothing may.
+
+    `choice` is what the guards left; `left` is that less what the rehearsal set aside.
+    """
+
+    found: Survey
+    choice: Choice
+    stage: Stage | None
+    made_at: datetime
+    took_ms: float
+
+    @property
+    def left(self) -> Choice:
+        """What would be applied, and what waits."""
+        return self.choice if self.stage is None else self.choice.without(self.stage)
+
+    @property
+    def outcome(self) -> str:
+        """`in_sync`, `ready`, `held` or `blocked`."""
+        if self.stage is not None:
+            return READY
+        return {UP_TO_DATE: IN_SYNC, HELD: HELD, BLOCKED: BLOCKED}[str(self.choice.settled)]
+
+    @property
+    def backup(self) -> Backup | None:
+        """The stage's backup."""
+        return None if self.stage is None else self.stage.backup
+
+    @property
+    def apply_ms(self) -> float:
+        """What the statements took in the rehearsal."""
+        seconds = 0.0 if self.stage is None else sum(self.stage.rehearsal.outcome.durations)
+        return round(seconds * 1000, 3)
+
+
+def staged(
+    dialect: Dialect,
+    database: Database,
+    target: Target,
+    found: Survey,
+    choice: Choice,
+    *,
+    reason: str,
+    progress: Progress | None = None,
+) -> Stage:
+    """Makes the stage of a choice. Raises BackupError, BusyError, RehearsalError, ModelsError, DatabaseError."""
+    entry = begun_entry(found, datetime.now(UTC), versions_of(dialect, found.desired))
+    return make_stage(
+        dialect,
+        database,
+        target,
+        found,
+        choice.operations,
+        finish=lambda writer: history.append(writer, entry),
+        entry=entry,
+        reason=reason,
+        progress=progress,
+    )
+
+
+def versions_of(dialect: Dialect, desired: Desired) -> Mapping[str, str]:
+    """Of the models' interpreter as the probe tells them, and of what carries the plan out."""
+    return {**desired.versions, "driftd": metadata.version("driftd"), **dialect.versions()}
+
+
+def prepare(
+    dialect: Dialect,
+    database: Database,
+    target: Target,
+    desired: Desired,
+    *,
+    approve: Sequence[str] = (),
+    progress: Progress | None = None,
+) -> Prepared:
+    """Surveys, asks the guards, and stages what may go ahead; the live database is only read.
+
+    Approvals that name nothing in the plan are passed over: they were given for another one. Raises DriftError; BusyError (`stage-yielded`) where somebody wrote meanwhile, and the stage came to nothing.
+    """
+    made_at, started = datetime.now(UTC), time.monotonic()
+    mark, shape = database.mark(), database.shape()
+    try:
+        with database.snapshot():
+            found = survey(dialect, database, target, desired)
+            choice = choose(database, found, _fitting(found, approve))
+        stage = None
+        if choice.settled is None:
+            stage = staged(dialect, database, target, found, choice, reason=backups.STAGE, progress=progress)
+    except BusyError:
+        raise
+    except DriftError as error:
+        # It may have failed only because somebody committed between two looks.
+        if database.mark() == mark:
+            raise
+        raise _yielded(database, str(error)) from error
+    if stage is not None and not _same_shape(database, shape):
+        discard(stage.backup)
+        raise _yielded(database, "the schema is another one now")
+    if stage is not None and not stage.rehearsal.chosen:
+        discard(stage.backup)
+        choice, stage = choice.without(stage), None
+    return Prepared(found, choice, stage, made_at, round((time.monotonic() - started) * 1000, 3))
+
+
+def _same_shape(database: Database, shape: object) -> bool:
+    database.mark()  # brings it up to now
+    return database.shape() == shape
+
+
+def _yielded(database: Database, why: str) -> BusyError:
+    return BusyError(
+        f"the plan for {database.name} could not be staged",
+        code="stage-yielded",
+        why=f"somebody wrote to the database meanwhile ({why})",
+        fix="it is staged again later; nothing was changed",
+    )
+
+
+def _fitting(found: Survey, words: Sequence[str]) -> list[str]:
+    fitting = []
+    for word in words:
+        with suppress(PlanError):
+            approved_by(found, (word,))
+            fitting.append(word)
+    return fitting
+
+
+# --- does it still fit?
+
+
+def same_wish(prepared: Prepared, desired: Desired) -> bool:
+    """True when the models still describe what it was prepared for."""
+    before = prepared.found.desired
+    return (before.stored, before.defaults, before.hints) == (desired.stored, desired.defaults, desired.hints)
+
+
+def freshness(
+    prepared: Prepared, *, exact: bool, same_schema: bool, age_s: float, reuse_max_age: float
+) -> str:
+    """`exact`, `usable` or `stale`.
+
+    Args:
+        prepared: what is asked about.
+        exact: nothing was committed since its backup began.
+        same_schema: only rows have changed since.
+        age_s: how old its backup is.
+        reuse_max_age: how old that of a usable stage may be, in seconds.
+    """
+    if exact:
+        return EXACT
+    young = age_s <= reuse_max_age
+    return (
+        USABLE
+        if same_schema and young and prepared.stage is not None and _survives_rows(prepared.stage)
+        else STALE
+    )
+
+
+def _survives_rows(stage: Stage) -> bool:
+    """True when it loses nothing and has an exact inverse whatever the rows are: then newer rows do not matter.
+
+    A guard is asked again inside the transaction. A copy, or values that were drawn, hold the rows of the backup.
+    """
+    return not stage.rehearsal.script.copied and all(
+        o.judgement.risk in {SAFE, GUARDED}
+        and o.change.strategy in {NATIVE, CATALOG}
+        and o.change.backfill is None
+        for o in stage.rehearsal.chosen
+    )
+
+
+def fits_window(prepared: Prepared, *, fresh: bool, window_s: float) -> bool:
+    """True when a starting service would have it applied within its window; one that is not fresh is staged anew."""
+    needed = CAUTION * prepared.apply_ms + AROUND_MS + (0.0 if fresh else prepared.took_ms)
+    return needed <= (window_s - ANSWER_BEFORE_S) * 1000
+
+
+# --- the backups of stages
+
+
+def adopted(backup: Backup) -> Backup:
+    """The backup of a stage that a migration has used: from now on it is the migration's. Raises OSError."""
+    return backups.relabel(backup, backups.MIGRATION) if backup.reason == backups.STAGE else backup
+
+
+def sweep(database: Database, target: Target, *, in_use: str = "") -> tuple[str, ...]:
+    """Puts right what killed stagers and killed migrations have left; returns the ids of the backups that went.
+
+    Only for the one daemon that serves the database: any other stage than that whose backup is `in_use` is nobody's.
+    Raises DriftError, OSError.
+    """
+    folder = folder_for(target.backup.directory, database.name)
+    left = [one for one in backups.list_backups(folder) if one.reason == backups.STAGE and one.id != in_use]
+    gone = [*backups.sweep(folder)]
+    if left:
+        happened = _migrations(database, folder)
+        for one in left:
+            if one.migration_id in happened:
+                backups.relabel(one, backups.MIGRATION)  # a crash came between COMMIT and this
+            else:
+                discard(one)
+                gone.append(one.id)
+    sweep_workspaces(folder)
+    return tuple(gone)
+
+
+def _migrations(database: Database, folder: Path) -> set[str]:
+    """The migrations that have happened, also those that a restore took back."""
+    reader = database.reader()
+    entries = history.read(reader) if reader is not None else ()
+    records = journal.read(journal_of(folder)).records
+    told = {str(record.detail.get("migration_id")) for record in records if record.detail.get("hash")}
+    return told | {str(entry.migration_id) for entry in entries if entry.migration_id}
+
+
+def aged(prepared: Prepared, now: datetime) -> float:
+    """How old it is, in seconds, never less than nothing: clocks are set back."""
+    return max(0.0, (now - prepared.made_at).total_seconds())

@@ -1,0 +1,153 @@
+"""What of a plan goes ahead, what waits for a person or for the rows, and the history's row that tells of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from driftengine import history, journal
+from driftengine.operations import left_held, moved_by_hand, waiting_removals
+from driftengine.stage import judged
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from driftengine.dialects.base import Database
+    from driftengine.operations import Operation, Plan
+    from driftengine.rehearse import Blocked
+    from driftengine.stage import Stage
+    from driftengine.survey import Survey
+
+UP_TO_DATE, MIGRATED, HELD, BLOCKED = "up_to_date", "migrated", "held", "blocked"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What of a plan goes ahead. `settled` is the outcome when nothing is to be done about it now.
+
+    `evidence` is what each guard found, by its query; `approved` are the numbers that a person approved.
+    """
+
+    plan: Plan
+    operations: tuple[Operation, ...] = ()
+    held: tuple[Operation, ...] = ()
+    blocked: tuple[Blocked, ...] = ()
+    evidence: Mapping[str, int] = field(default_factory=dict)
+    approved: frozenset[int] = frozenset()
+    settled: str | None = None
+
+    @property
+    def waiting(self) -> tuple[Operation, ...]:
+        """What does not go ahead, for whatever reason."""
+        return (*self.held, *(one.operation for one in self.blocked))
+
+    def without(self, stage: Stage) -> Choice:
+        """The choice less what the rehearsal set aside."""
+        rehearsal = stage.rehearsal
+        stranded = _stranded(self.operations, rehearsal.chosen, rehearsal.blocked)
+        return replace(
+            self,
+            operations=rehearsal.chosen,
+            held=(*self.held, *stranded),
+            blocked=(*self.blocked, *rehearsal.blocked),
+            settled=None if rehearsal.chosen else BLOCKED,
+        )
+
+
+def approved_by(found: Survey, words: Sequence[str]) -> frozenset[int]:
+    """The numbers of the operations that the words approve, also by the ids of the last answer. Raises PlanError."""
+    return found.plan.approved(words, _left_held(found))
+
+
+def choose(database: Database, found: Survey, words: Sequence[str]) -> Choice:
+    """Asks the guards what may go ahead now; `words` are approvals, ids or codes. Raises PlanError, DatabaseError."""
+    plan = found.plan
+    if not plan.operations:
+        return Choice(plan, settled=UP_TO_DATE)
+    approved = approved_by(found, words)
+    runnable = plan.runnable(approved)
+    kept, blocked, evidence = judged(database, runnable, approved)
+    numbers = {o.number for o in runnable}
+    waiting = {o.number for o in _stranded(runnable, kept, blocked)}
+    held = tuple(o for o in plan.operations if o.number not in numbers or o.number in waiting)
+    settled = None if kept else BLOCKED if blocked else HELD
+    return Choice(plan, kept, held, blocked, evidence, approved, settled)
+
+
+def _stranded(
+    before: Sequence[Operation], after: Sequence[Operation], blocked: Sequence[Blocked]
+) -> tuple[Operation, ...]:
+    """What goes ahead no longer because it needs something that is blocked."""
+    told = {o.number for o in after} | {one.operation.number for one in blocked}
+    return tuple(o for o in before if o.number not in told)
+
+
+def _left_held(found: Survey) -> dict[str, tuple[str, ...]]:
+    """What the last migration left held, by the ids under which its answer showed it."""
+    entry = next((entry for entry in reversed(found.entries) if entry.plan is not None), None)
+    if entry is None or entry.plan is None:
+        return {}
+    evidence = entry.evidence
+    return left_held(entry.plan, {*evidence.get("held", ()), *map(int, evidence.get("blocked", ()))})
+
+
+# --- the history's row
+
+
+def remembered(waiting: Sequence[Operation]) -> dict[str, Any]:
+    """What base alone would forget of the operations that wait: that the models had it once, and who moved."""
+    return {"waiting": waiting_removals(waiting), "moved": moved_by_hand(waiting)}
+
+
+def begun_entry(found: Survey, moment: datetime, versions: Mapping[str, str]) -> history.Entry:
+    """The history's row as far as it is known before the rehearsal; it gives the migration its id."""
+    return history.Entry(
+        "migration",
+        journal.timestamp(moment),
+        database_id_of(found),
+        history.new_migration_id(moment),
+        plan=found.plan.as_document(),
+        versions=versions,
+    )
+
+
+def database_id_of(found: Survey) -> str:
+    """The id that the history gives to the database; a new one before its first row."""
+    return found.entries[-1].database_id if found.entries else history.new_database_id()
+
+
+def finished_entry(
+    found: Survey,
+    choice: Choice,
+    stage: Stage,
+    *,
+    at: datetime,
+    allowed_by: str,
+    durations: Mapping[str, Any],
+    keeps_backup: bool,
+) -> history.Entry:
+    """The history's row: what was done, by whose leave, on what evidence, and how it is undone."""
+    outcome = stage.rehearsal.outcome
+    backup = stage.backup if keeps_backup else None
+    return replace(
+        stage.entry,
+        at=journal.timestamp(at),
+        allowed_by=allowed_by,
+        evidence={
+            "guards": dict(choice.evidence),
+            "applied": [o.number for o in choice.operations],
+            "approved": sorted(choice.approved),
+            "held": [o.number for o in choice.held],
+            "blocked": {str(one.operation.number): one.reason for one in choice.blocked},
+            **remembered(choice.waiting),
+            "rows_written": outcome.changes,
+            "statements": list(stage.rehearsal.script.statements()),
+        },
+        durations={**stage.durations, **durations},
+        undo={"before": history.pack(history.Base(found.actual.stored, ()))},
+        backup=None
+        if backup is None
+        else {"id": backup.id, "path": str(backup.path), "sha256": backup.sha256},
+        base=history.Base(outcome.expected, found.desired.stored),
+    )

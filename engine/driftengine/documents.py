@@ -1,0 +1,215 @@
+"""The documents with which the engine answers, ready for JSON: those of docs/cli.md. Values in, a document out.
+
+A terminal, `--json` and a socket all show the same ones.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from driftengine.errors import DriftError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from contextlib import AbstractContextManager
+
+    from driftengine.ahead import Prepared
+    from driftengine.apply import Applied
+    from driftengine.dialects.base import Database, Dialect
+    from driftengine.history import Entry
+    from driftengine.operations import Operation, Plan
+    from driftengine.rehearse import Blocked
+    from driftengine.survey import Survey
+    from driftengine.target import Target
+
+    Opened = Callable[[], AbstractContextManager[Database]]
+
+Document = dict[str, Any]
+SCHEMA_VERSION = 1
+
+
+def head(target: Target, name: str) -> Document:
+    """What every document begins with; `name` is the database's."""
+    return {"schema_version": SCHEMA_VERSION, "target": target.name, "database": name}
+
+
+def check(
+    target: Target,
+    name: str,
+    found: Survey,
+    timings_ms: Mapping[str, float],
+    *,
+    approved: frozenset[int] = frozenset(),
+) -> Document:
+    """Is there drift?"""
+    runnable = found.plan.runnable(approved)
+    return {
+        **head(target, name),
+        "state": "in_sync" if found.in_step else "drifted" if runnable else "held",
+        "in_sync": found.in_step,
+        "differences": [difference.as_document() for difference in found.drift.differences],
+        "plan": plan(found),
+        "unmanaged": [{"type": row.type, "name": row.name} for row in found.drift.unmanaged],
+        "unsupported": list(found.desired.unsupported),
+        "timings_ms": dict(timings_ms),
+    }
+
+
+def plan(found: Survey) -> Document | None:
+    """PLAN, or None where there is nothing to do."""
+    return found.plan.as_document() if found.plan.operations else None
+
+
+def applied(target: Target, name: str, done: Applied, held: list[Document], *, dry_run: bool) -> Document:
+    """What came of an apply; `held` are the documents of what it left held."""
+    backup = done.backup
+    return {
+        **head(target, name),
+        "outcome": done.outcome,
+        "operations": len(done.operations),
+        "duration_ms": done.duration_ms,
+        "migration_id": done.migration_id,
+        "plan_id": done.plan.id if done.plan is not None and done.plan.operations else None,
+        "backup": backup
+        and {
+            "id": backup.id,
+            "path": str(backup.path),
+            "sha256": backup.sha256,
+            "verified": backup.verified,
+        },
+        "applied": [operation(done.plan, one) for one in done.operations] if done.plan else [],
+        "held": held,
+        "blocked": blocked_documents(done.plan, done.held, done.blocked),
+        "dry_run": dry_run,
+        "warnings": list(done.warnings),
+        "error": done.error.as_document() if done.error is not None else None,
+    }
+
+
+def operation(plan: Plan, one: Operation, waiting: Sequence[Operation] = ()) -> Document:
+    """One operation of a plan, of which `waiting` does not go ahead."""
+    table = plan.names.get(one.difference.table, one.difference.table)
+    return {
+        "operation": plan.operation_id(one.number),
+        "kind": one.judgement.kind,
+        "table": table or None,
+        "name": one.difference.name,
+        "code": one.judgement.code,
+        "risk": one.judgement.risk,
+        "strategy": one.change.strategy,
+        "detail": one.difference.detail,
+        "reason": _reason(one, {o.number: o for o in waiting}),
+    }
+
+
+def _reason(one: Operation, waiting: Mapping[int, Operation]) -> str:
+    """Why it is judged so, or for whom it waits."""
+    needed = [waiting[number] for number in sorted(one.needs & waiting.keys())]
+    if one.number in waiting and needed and not one.judgement.hold:
+        return f"it needs {', '.join(f'{o.judgement.kind} {o.difference.name}' for o in needed)} first"
+    return one.judgement.reason
+
+
+def held_documents(
+    dialect: Dialect,
+    opened: Opened,
+    plan: Plan | None,
+    held: Sequence[Operation],
+    blocked: Sequence[Blocked] = (),
+) -> list[Document]:
+    """The held operations, each with the rows that it would concern as far as they can be read."""
+    if plan is None or not held:
+        return []
+    waiting = (*held, *(one.operation for one in blocked))
+    documents = [{**operation(plan, one, waiting), "rows": [], "count": 0} for one in held]
+    try:
+        with opened() as database:
+            actual = database.read()
+            for one, document in zip(held, documents, strict=True):
+                query = dialect.concerned(one.difference, actual)
+                if query:
+                    rows = database.offending(query)
+                    document |= {"rows": rows.as_documents(), "count": rows.count}
+    except DriftError:
+        pass  # what is held is known; the rows are only shown
+    return documents
+
+
+def blocked_documents(
+    plan: Plan | None, held: Sequence[Operation], blocked: Sequence[Blocked]
+) -> list[Document]:
+    """The blocked operations, each with the rows that stand in its way."""
+    if plan is None:
+        return []
+    waiting = (*held, *(one.operation for one in blocked))
+    return [
+        {
+            **operation(plan, one.operation, waiting),
+            "reason": one.reason,
+            "rows": one.offending.as_documents(),
+            "count": one.offending.count,
+        }
+        for one in blocked
+    ]
+
+
+def stage(prepared: Prepared, fresh: str, age_s: float, target: Target) -> Document | None:
+    """A stage and how good it still is: `fresh` is `exact`, `usable` or `stale`. None where nothing was staged."""
+    if prepared.stage is None:
+        return None
+    from driftengine.ahead import STALE, fits_window  # whoever has a stage has loaded this
+
+    backup = prepared.backup
+    return {
+        "plan_id": prepared.found.plan.id,
+        "made_at": prepared.made_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "age_s": round(age_s, 1),
+        "freshness": fresh,
+        "operations": len(prepared.stage.rehearsal.chosen),
+        "backup": backup and {"id": backup.id, "path": str(backup.path), "size_bytes": backup.size_bytes},
+        "stage_ms": prepared.took_ms,
+        "apply_ms": prepared.apply_ms,
+        "fits_window": fits_window(prepared, fresh=fresh != STALE, window_s=target.window_timeout),
+        "window_s": target.window_timeout,
+    }
+
+
+def last_migration(entries: Sequence[Entry]) -> Document | None:
+    """The last row of the history that changed the schema."""
+    entry = next((entry for entry in reversed(entries) if entry.migration_id is not None), None)
+    if entry is None:
+        return None
+    return {
+        "migration_id": entry.migration_id,
+        "at": entry.at,
+        "operations": len(entry.evidence.get("applied", ())),
+        "allowed_by": entry.allowed_by,
+    }
+
+
+def entry(one: Entry, *, whole: bool) -> Document:
+    """A row of the history; with everything where it is `whole`."""
+    operations = (one.plan or {}).get("operations", [])
+    done = set(one.evidence.get("applied", []))
+    document: Document = {
+        "id": one.id,
+        "kind": one.kind,
+        "migration_id": one.migration_id,
+        "at": one.at,
+        "allowed_by": one.allowed_by,
+        "operations": len(done),
+        "plan_id": (one.plan or {}).get("id"),
+        "backup": one.backup,
+        "hash": one.hash,
+    }
+    if whole:
+        document |= {
+            "plan": one.plan,
+            "applied": [o for number, o in enumerate(operations, 1) if number in done],
+            "evidence": one.evidence,
+            "durations_ms": one.durations,
+            "versions": one.versions,
+            "database_id": one.database_id,
+            "previous": one.previous,
+        }
+    return document

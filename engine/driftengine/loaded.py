@@ -1,0 +1,99 @@
+"""The models of one target as they were loaded last, by a process that stays: loaded anew only when they moved.
+
+Events of a watcher are hints; what decides is a footprint of all that loading depended on.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from driftengine import footprint as footprints
+from driftengine import remembered
+from driftengine.desired import inputs_after, read_desired
+from driftengine.errors import ModelsError
+from driftengine.footprint import Inputs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from driftengine.desired import Desired, ModelSource
+    from driftengine.footprint import Footprint
+
+CANCELLED = "models-cancelled"
+
+
+class LoadedModels:
+    """What a source of models describes. `inputs` is what to watch, also behind an attempt that failed.
+
+    `memory` is the folder of `remembered`, None for none. Used by one thread; `inputs` may be read by any.
+    """
+
+    def __init__(self, source: ModelSource, memory: Path | None) -> None:
+        self.source = source
+        self.inputs = Inputs()
+        self.desired: Desired | None = None
+        self.remembered = False
+        self._memory = memory
+        self._footprint: Footprint | None = None
+        self._doubted: str | None = None
+        self._doubtful = False
+
+    def moved(self) -> bool:
+        """True when loading may give something else than it gave last, be that models or an error."""
+        if self._footprint is None or self._doubtful:
+            return True
+        if not footprints.moved(self._footprint):
+            return False
+        now = footprints.measure(self.inputs, self._footprint)
+        if now.key != self._footprint.key:
+            return True
+        self._footprint = now
+        return False
+
+    def load(self, *, fresh: bool, cancelled: Callable[[], bool] | None) -> Desired:
+        """Loads them; the first time, unless `fresh`, what another process has remembered will do. Raises ModelsError."""
+        since = time.time_ns()
+        recalled = None
+        if self._memory is not None and self._footprint is None and not fresh:
+            recalled = remembered.recall(self._memory, self.source)
+        self.remembered = recalled is not None
+        if recalled is None:
+            return self._probed(since, cancelled)
+        found = footprints.measure(recalled.inputs)
+        self._measured(found, None, since)
+        return self._took(recalled, found)
+
+    def _probed(self, since: int, cancelled: Callable[[], bool] | None) -> Desired:
+        before = None if self._footprint is None else footprints.measure(self.inputs, self._footprint)
+        try:
+            desired = read_desired(self.source, cancelled=cancelled)
+        except ModelsError as error:
+            if error.code != CANCELLED:
+                self.desired = None
+                # What it depended on when it worked is watched too: taking a change back is a cure as well.
+                self.inputs = self.inputs.joined(inputs_after(self.source, error))
+                self._measured(footprints.measure(self.inputs), before, since)
+            raise
+        found = footprints.measure(desired.inputs, before)
+        certain = self._measured(found, before, since)
+        if self._memory is not None and certain and not desired.inputs.databases:
+            remembered.remember(self._memory, self.source, desired, found)
+        return self._took(desired, found)
+
+    def _took(self, desired: Desired, found: Footprint) -> Desired:
+        self.inputs, self._footprint, self.desired = desired.inputs, found, desired
+        return desired
+
+    def _measured(self, found: Footprint, before: Footprint | None, since: int) -> bool:
+        """False when something may have changed between the loading and this look at it: then it is loaded once more.
+
+        Once only: a file with a time in the future would otherwise never be believed.
+        """
+        self._footprint = found
+        certain = footprints.settled(found, since) or (before is not None and before.key == found.key)
+        # Of the databases that models read no footprint tells anything; whoever knows them asks for a new loading.
+        self._doubtful = not (certain or found.inputs.databases or found.key == self._doubted)
+        self._doubted = found.key
+        return certain

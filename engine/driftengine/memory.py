@@ -1,0 +1,66 @@
+"""Small JSON documents that a user's processes remember for each other, in a folder of this user alone.
+
+A file that somebody else could have written is not trusted: the SQL in it becomes plans. Losing one costs time, no more.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+KEPT = 200  # files; of more, the ones that were written longest ago go
+
+
+def read(path: Path) -> Any:
+    """The document in a file that is ours alone; None for any other, and where there is none."""
+    # Without blocking: a pipe in its place would make us wait for ever.
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        if not _ours_alone(path.parent.lstat(), stat.S_ISDIR):
+            return None
+        with os.fdopen(os.open(path, flags), "rb") as file:
+            return json.loads(file.read()) if _ours_alone(os.fstat(file.fileno()), stat.S_ISREG) else None
+    except (OSError, ValueError):
+        return None
+
+
+def write(path: Path, document: Mapping[str, Any]) -> bool:
+    """Keep a document, whole or not at all. False when it cannot be kept."""
+    # A name of this process's own is enough: two that remember the same at once write the same.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not _ours_alone(path.parent.lstat(), stat.S_ISDIR):
+            return False
+        with suppress(FileNotFoundError):
+            temporary.unlink()  # of a process with the same number that was killed
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        with os.fdopen(os.open(temporary, flags, 0o600), "w", encoding="ascii") as file:
+            json.dump(document, file)
+        temporary.replace(path)
+        _forget_oldest(path.parent)
+    except OSError:
+        with suppress(OSError):
+            temporary.unlink()
+        return False
+    return True
+
+
+def _forget_oldest(folder: Path) -> None:
+    files = list(folder.iterdir())
+    if len(files) > KEPT:
+        files.sort(key=lambda path: path.lstat().st_mtime_ns)
+        for path in files[:-KEPT]:
+            path.unlink(missing_ok=True)
+
+
+def _ours_alone(found: os.stat_result, kind: Callable[[int], bool]) -> bool:
+    """True for a file or folder of that kind that belongs to this user and that nobody else may write."""
+    return kind(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o022

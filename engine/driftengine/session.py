@@ -1,0 +1,339 @@
+"""A session: one target, looked at again and again by a process that stays.
+
+What has not moved is not asked again: the models while their footprint is the same, the database while its mark is. What
+was staged ahead is kept here until it is used or superseded. All of it belongs to one thread.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from driftengine import ahead, approvals, documents
+from driftengine.apply import Applier, Request
+from driftengine.backup_files import folder_for
+from driftengine.choice import approved_by
+from driftengine.dialects.base import Glance
+from driftengine.dialects.chosen import DIALECT, opened
+from driftengine.errors import BusyError, DriftError, HistoryError, PlanError
+from driftengine.loaded import LoadedModels
+from driftengine.stage import discard
+from driftengine.survey import survey
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from driftengine.ahead import Prepared
+    from driftengine.desired import Desired
+    from driftengine.dialects.base import Database
+    from driftengine.documents import Document
+    from driftengine.footprint import Inputs
+    from driftengine.stage import Progress
+    from driftengine.survey import Survey
+    from driftengine.target import Target
+
+__all__ = ["Glance", "Session", "Taken"]
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What was true of the database right before a stage was made."""
+
+    mark: object
+    shape: object
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """The stage that is ready."""
+
+    prepared: Prepared
+    taken: Taken
+
+
+@dataclass(frozen=True, slots=True)
+class _Looked:
+    """The last look that succeeded; `mark` was taken before it."""
+
+    mark: object
+    desired: Desired
+    found: Survey
+    approved: tuple[str, ...]
+    document: Document
+
+
+class Session:
+    """One target, from the first look to `close`. `memory` is the folder of `remembered`. Opens nothing by itself.
+
+    `inputs`, `desired` and `approved` may be read by any thread, everything else by one.
+    """
+
+    def __init__(self, target: Target, *, memory: Path | None = None) -> None:
+        self.target = target
+        self._models = LoadedModels(target.models, memory)
+        self._held: Database | None = None
+        self._looked: _Looked | None = None
+        self._loaded_on: object = None
+        self._kept: _Kept | None = None
+        self._staging = False
+        self._swept = False
+        self._warnings: list[str] = []
+
+    # --- what is known
+
+    @property
+    def inputs(self) -> Inputs:
+        """What the models were loaded from: what to watch, also while they cannot be loaded."""
+        return self._models.inputs
+
+    @property
+    def desired(self) -> Desired:
+        """What the models described at the last look. Raises PlanError (`not-looked`) before the first."""
+        return self._known().desired
+
+    @property
+    def approved(self) -> tuple[str, ...]:
+        """The ids of the operations of the last look's plan that have been approved."""
+        return () if self._looked is None else self._looked.approved
+
+    def _known(self) -> _Looked:
+        if self._looked is None:
+            raise PlanError(
+                f"{self.target.name} has not been looked at yet",
+                code="not-looked",
+                why="no look at its models and its database has succeeded since the daemon began",
+                fix="see `driftd status` for what stands in the way",
+            )
+        return self._looked
+
+    def models_moved(self) -> bool:
+        """True when the models must be loaded again; right after a change of their files this may hash each of them."""
+        return self._models.moved()
+
+    def glance(self) -> Glance:
+        """What has moved in the database since the last look or glance. Raises DatabaseError, never for a lock."""
+        return self._database().glance()
+
+    def _database(self) -> Database:
+        """The target's database, awake or resting."""
+        if self._held is None:
+            self._held = opened(self.target.url, self.target.models.directory, tidy=True, wake=False)
+        return self._held
+
+    def _lent(self) -> AbstractContextManager[Database]:
+        """The database for somebody who would close it: awake, and still ours afterwards."""
+        database = self._database()
+        database.wake()
+        return nullcontext(database)
+
+    # --- looking
+
+    def look(self, *, fresh: bool = False, cancelled: Callable[[], bool] | None = None) -> Document:
+        """Where the target stands; `fresh` believes nothing that is remembered. Raises DriftError.
+
+        Returns check's document with `plan_id`, `runnable` (how many operations may go ahead), `approved`, `held` (with
+        rows), `stage`, `last_migration`, `inputs` and `warnings`. While nothing has moved it is the last one again.
+        """
+        started = time.perf_counter()
+        desired = self._desired(fresh=fresh, cancelled=cancelled)
+        loaded = time.perf_counter()
+        database, before = self._database(), self._looked
+        if before is None or fresh or before.desired is not desired or before.mark != database.mark():
+            database.wake()
+            database.glance()  # what it would tell is looked at now
+            mark = database.mark()
+            found = survey(DIALECT, database, self.target, desired)
+            timings = {"probe": _milliseconds(loaded - started), **found.timings_ms}
+            timings["total"] = _milliseconds(time.perf_counter() - started)
+            self._looked = before = self._documented(mark, found, timings)
+        return {**before.document, "stage": self.stage_document()}
+
+    def _desired(self, *, fresh: bool, cancelled: Callable[[], bool] | None) -> Desired:
+        models, shape = self._models, self._database().shape()
+        # Models that read a database (reflection) are as old as its schema.
+        reflected = bool(models.inputs.databases) and shape != self._loaded_on
+        if models.desired is None or fresh or reflected or models.moved():
+            self._loaded_on = shape
+            return models.load(fresh=fresh, cancelled=cancelled)
+        return models.desired
+
+    def _documented(self, mark: object, found: Survey, timings_ms: dict[str, float]) -> _Looked:
+        self._warnings = []
+        self._sweep_once()
+        plan = found.plan
+        given = frozenset(self._given().get(plan.id, ()))
+        approved = frozenset(o.number for o in plan.operations if plan.operation_id(o.number) in given)
+        runnable = plan.runnable(approved)
+        held = [o for o in plan.operations if o not in runnable]
+        inputs = self._models.inputs
+        document = {
+            **documents.check(self.target, self._database().name, found, timings_ms, approved=approved),
+            "models": "remembered" if self._models.remembered else "probed",
+            "plan_id": plan.id if plan.operations else None,
+            "runnable": len(runnable),
+            "approved": [plan.operation_id(number) for number in sorted(approved)],
+            "held": documents.held_documents(DIALECT, self._lent, plan, held),
+            "last_migration": documents.last_migration(found.entries),
+            "inputs": {"files": list(inputs.files), "folders": list(inputs.folders)},
+            "warnings": list(self._warnings),
+        }
+        return _Looked(mark, found.desired, found, tuple(document["approved"]), document)
+
+    # --- approvals
+
+    def approve(self, words: Sequence[str], *, by: str) -> tuple[str, ...]:
+        """Approves operations of the plan as it is now, by id or code, all or none; returns all that are approved.
+
+        An approval outlives this process, and ends with the plan. Raises PlanError (`approval-unknown`), and all that
+        `look` raises; BackupError, HistoryError where it cannot be written down.
+        """
+        self.look()
+        looked = self._known()
+        plan = looked.found.plan
+        told = [plan.operation_id(number) for number in sorted(approved_by(looked.found, words))]
+        if told:
+            name = self._database().name
+            approvals.record(self._folder(), name, plan.id, told, by)
+        self._looked = self._documented(looked.mark, looked.found, looked.document["timings_ms"])
+        return self._looked.approved
+
+    def _given(self) -> Mapping[str, tuple[str, ...]]:
+        """The approvals by plan id; where the journal cannot be read, nothing is approved."""
+        try:
+            return approvals.given(self._folder())
+        except (HistoryError, BusyError) as error:
+            self._warnings.append(f"approvals cannot be read: {error}")
+            return {}
+
+    def _folder(self) -> Path:
+        return folder_for(self.target.backup.directory, self._database().name)
+
+    # --- staging ahead
+
+    def begin_stage(self) -> Taken:
+        """What is to be taken before a Prepared is made elsewhere; the database is not left until `end_stage`.
+
+        Raises DatabaseError.
+        """
+        database = self._database()
+        # What stands in the log goes into the database now, if nobody else uses it: then our own leaving changes nothing
+        # later, and the stage stays exact through a rest.
+        database.rest()
+        database.wake()
+        self._staging = True
+        return Taken(database.mark(), database.shape())
+
+    def end_stage(self) -> None:
+        """The Prepared is made, or given up."""
+        self._staging = False
+
+    def keep(self, prepared: Prepared, taken: Taken) -> Document:
+        """Takes over what was prepared since `taken`, and discards the former stage and what others have left.
+
+        Returns `outcome` (that of `prepared`, or `stale` where the models or the schema moved on since the last look, and
+        then it is discarded), `held` and `blocked` (with rows), `stage` and `warnings`. Raises DriftError.
+        """
+        self._staging = False
+        looked = self._known()
+        if prepared.found.plan.id != looked.found.plan.id or not ahead.same_wish(prepared, looked.desired):
+            discard(prepared.backup)
+            return {"outcome": ahead.STALE, "held": [], "blocked": [], "stage": None, "warnings": []}
+        self.discard()
+        if prepared.stage is not None:
+            self._kept = _Kept(prepared, taken)
+        self._warnings = []
+        self._sweep()
+        left = prepared.left
+        return {
+            "outcome": prepared.outcome,
+            "held": documents.held_documents(DIALECT, self._lent, left.plan, left.held, left.blocked),
+            "blocked": documents.blocked_documents(left.plan, left.held, left.blocked),
+            "stage": self.stage_document(),
+            "warnings": list(self._warnings),
+        }
+
+    def stage_document(self) -> Document | None:
+        """The kept stage and how fresh it is now; None where there is none. Raises DatabaseError."""
+        if self._kept is None:
+            return None
+        prepared, taken, database = self._kept.prepared, self._kept.taken, self._database()
+        try:
+            exact = database.mark() == taken.mark
+        except BusyError:
+            exact = False  # somebody is about to commit
+        age_s = ahead.aged(prepared, datetime.now(UTC))
+        fresh = ahead.freshness(
+            prepared,
+            exact=exact,
+            same_schema=database.shape() == taken.shape,
+            age_s=age_s,
+            reuse_max_age=self.target.backup.reuse_max_age,
+        )
+        return documents.stage(prepared, fresh, age_s, self.target)
+
+    def discard(self) -> None:
+        """Gives the kept stage up, and its backup. Raises OSError."""
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            discard(kept.prepared.backup)
+
+    def _sweep_once(self) -> None:
+        """What a daemon that was killed has left is put right at the first look of the next one."""
+        if not self._swept and self.target.mode != "observe":
+            self._swept = True
+            self._sweep()
+
+    def _sweep(self) -> None:
+        backup = None if self._kept is None else self._kept.prepared.backup
+        try:
+            ahead.sweep(self._database(), self.target, in_use="" if backup is None else backup.id)
+        except (DriftError, OSError) as error:
+            self._warnings.append(f"what a killed run has left could not be put right: {error}")
+
+    # --- applying
+
+    def apply(
+        self, *, approve: Sequence[str] = (), allowed_by: str, progress: Progress | None = None
+    ) -> Document:
+        """Stages and applies now, with the kept stage where it fits; returns apply's document. Raises DriftError.
+
+        `approve` are ids or codes beside the approvals that are written down. The kept stage is used up, unless a lock
+        that nobody freed has put everything off.
+        """
+        desired = self._desired(fresh=False, cancelled=None)
+        request = Request(None, tuple(approve), allowed_by=allowed_by, standing=self._given())
+        applier = Applier(DIALECT, self._lent, self.target, desired, request, progress)
+        if self._kept is not None:
+            applier.prepared, applier.mark = self._kept.prepared, self._kept.taken.mark
+        try:
+            done = applier.apply()
+        finally:
+            if applier.prepared is None:
+                self._kept = None
+            if self._looked is not None:
+                self._looked = replace(self._looked, mark=None)
+        held = documents.held_documents(DIALECT, self._lent, done.plan, done.held, done.blocked)
+        return documents.applied(self.target, self._database().name, done, held, dry_run=False)
+
+    # --- leaving
+
+    def rest(self) -> None:
+        """Leaves the database to others until the next use; not while a stage is made of it."""
+        if self._held is not None and not self._staging:
+            self._held.rest()
+
+    def close(self) -> None:
+        """Leaves for good. A stage is not exact for anybody else, so it goes too. Raises OSError."""
+        if self._held is not None:
+            self._held.close()
+            self._held = None
+        self.discard()
+
+
+def _milliseconds(seconds: float) -> float:
+    return round(seconds * 1000, 3)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 Document = dict[str, Any]
 _KEPT_BESIDE = frozenset(
-    {"plan_id", "runnable", "approved", "held", "stage", "last_migration", "inputs", "warnings"}
+    {"plan_id", "runnable", "approved", "held", "stage", "last_migration", "unrecorded", "inputs", "warnings"}
 )
 
 
@@ -81,9 +81,8 @@ class Commands:
         keepers = self._some(request)
         for keeper in keepers:
             _require_writing(keeper, "staged")
-        for keeper in keepers:
-            await keeper.restage()
-        return {"targets": [await keeper.settled() for keeper in keepers]}
+        await asyncio.gather(*(keeper.restage() for keeper in keepers))
+        return self._answer(await asyncio.gather(*(keeper.settled() for keeper in keepers)))
 
     async def cmd_approve(self, request: Request) -> Document:
         """Approves held operations, by id or by code."""
@@ -100,7 +99,7 @@ class Commands:
                 fix="run `driftd status` and look at it again",
             )
         await keeper.approve(words, by=f"user {request.peer.user}")
-        return {"targets": [await keeper.settled()]}
+        return self._answer([await keeper.settled()])
 
     async def cmd_history(self, request: Request) -> Document:
         """The audit trail."""
@@ -112,14 +111,14 @@ class Commands:
         keepers = self._some(request)
         for keeper in keepers:
             keeper.happen("pause")
-        return {"targets": [keeper.entry() for keeper in keepers]}
+        return self._answer([keeper.entry() for keeper in keepers])
 
     async def cmd_resume(self, request: Request) -> Document:
         """Goes on where it was paused."""
         keepers = self._some(request)
         for keeper in keepers:
             keeper.happen("resume")
-        return {"targets": await asyncio.gather(*(keeper.settled(SETTLES) for keeper in keepers))}
+        return self._answer(await asyncio.gather(*(keeper.settled(SETTLES) for keeper in keepers)))
 
     async def cmd_reload(self, _request: Request) -> Document:
         """Reads the configuration again. Raises ConfigurationError, and the old one stays."""
@@ -143,6 +142,10 @@ class Commands:
             "sqlite": sqlite3.sqlite_version,
             "pid": self._daemon.pid,
         }
+
+    def _answer(self, entries: list[Document]) -> Document:
+        """How the targets stand now, and whose answer it is: a client may read other files than the daemon."""
+        return {"targets": entries, "daemon": self._daemon.about()}
 
     # --- which targets are meant
 

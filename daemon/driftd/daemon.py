@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from driftd import told
 from driftd.commands import Commands
 from driftd.config import load
 from driftd.config.locate import locate
@@ -113,12 +114,16 @@ class Daemon:
             group=daemon.get("group"),
             readable=daemon.get("readable"),
         )
+        self._listen_to_signals()
         try:
             # The socket first: its lock tells two daemons of one configuration apart by name.
             await self._server.start()
             self._serve(targets)
             self._watch_configuration()
-            self._listen_to_signals()
+            if self.configuration.source.how == "shipped":
+                self._log.warning(
+                    "no driftd.toml was found: this is the shipped configuration, for the MCP Task Orchestrator"
+                )
             self._log.info(
                 "driftd %s serves %s on %s",
                 self.version,
@@ -188,8 +193,10 @@ class Daemon:
             except DriftError as error:
                 self.problems = [as_error(error)]
                 self._log.error(
-                    "the configuration stays as it was: %s", error, extra={"error": as_error(error)}
+                    "the configuration stays as it was: %s", error.what, extra={"error": as_error(error)}
                 )
+                for line in error.why.splitlines():  # one mistake each
+                    self._log.error("  %s", line)
                 raise
 
     def _load(self) -> Configuration:
@@ -225,7 +232,7 @@ class Daemon:
             "changed": changed,
             "kept": kept,
         }
-        self._log.info("reloaded: %s", document, extra={"event": "reloaded"})
+        self._log.info("%s", told.reloaded(document), extra={"event": "reloaded"})
         self._publish({"event": "reloaded", "at": now_text(), **document})
         return document
 
@@ -334,7 +341,8 @@ class Daemon:
         self.events.publish(event)
 
     async def _end(self) -> None:
-        self._log.info("stopping", extra={"event": "stopping"})
+        if self.keepers:
+            self._log.info("stopping", extra={"event": "stopping"})
         self._publish({"event": "stopping", "at": now_text()})
         await asyncio.gather(*(keeper.stop() for keeper in self.keepers.values()))
         self.events.end()
@@ -364,6 +372,17 @@ def database_of(target: Target) -> str:
 
 
 def wanted_targets(configuration: Configuration) -> dict[str, Target]:
-    """The targets to serve: the one that was chosen, or all. Raises ConfigurationError."""
+    """The targets to serve: the one that was chosen, or all. Raises ConfigurationError, also where two share a database."""
     names = [configuration.selected] if configuration.selected else list(configuration.targets)
-    return {name: build_target(configuration, name) for name in names}
+    targets = {name: build_target(configuration, name) for name in names}
+    first: dict[str, str] = {}
+    for name, target in targets.items():
+        database = database_of(target)
+        if first.setdefault(database, name) != name:
+            raise ConfigurationError(
+                f"the targets {first[database]} and {name} have the same database",
+                code="target-served-here",
+                why=f"{database} can only follow the models of one of them",
+                fix="name both models in one target, or correct the url of one",
+            )
+    return targets

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from driftd import states
+from driftd import states, told
 from driftd.entry import Found, entry_of, now_text
 from driftd.log import target_logger
 from driftd.outcomes import (
@@ -84,7 +84,7 @@ class Keeper:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._stager: asyncio.Task[Any] | None = None
         self._turned = asyncio.Event()
-        self._glancing = self._confirm_waits = self._stopped = False
+        self._glancing = self._confirm_waits = self._recorded = self._stopped = False
         self._watched: tuple[object, ...] = ()
 
     # --- what happens to a target
@@ -99,7 +99,7 @@ class Keeper:
         self.standing, actions = states.step(before, event)
         if self.standing.state != before.state:
             self.found.since = now_text()
-            self._log.info("%s → %s", before.state, self.standing.state, extra={"event": "state"})
+            self._log_state(before.state)
         self._timers.stands(self.standing.state)
         for action in actions:
             self._begin[action](self)
@@ -142,11 +142,16 @@ class Keeper:
 
     async def looked(self, *, fresh: bool) -> Document:
         """The check's document as of now: from memory where nothing has moved. Raises DriftError."""
+        if self.standing.state == states.PAUSED:
+            raise refusal(None, self.target.name)
         if fresh or self.standing.state == states.STARTING or self.found.look is None:
             self._fresh = self._fresh or fresh
             self.happen(states.CHANGED)
-        elif self.standing.work == states.IDLE:
-            await self._confirming(models=True)
+        else:
+            # A look that is under way may have read the models before they were saved.
+            await self.idle(then_no_matter=(states.STAGE, states.APPLY))
+            if self.standing.work != states.APPLY:
+                await self._confirming(models=True)
         await self.idle(then_no_matter=(states.STAGE, states.APPLY))
         if self.found.look is None or self.standing.state in _UNREADABLE:
             raise refusal(self.found.problem, self.target.name)
@@ -178,9 +183,9 @@ class Keeper:
 
     async def stop(self) -> None:
         """Ends what is under way: staging at once, an apply by itself."""
+        self._stopped = True
         self.happen(states.PAUSE)
         self._timers.end()
-        self._stopped = True
         self._spawn(self._around.watching.run(partial(self._around.watcher.forget, self.target.name)))
         try:
             async with asyncio.timeout(STOP_PATIENCE):
@@ -206,31 +211,38 @@ class Keeper:
         """Whether what a hint or a timer supposes is so."""
         self._glancing = True
         try:
-            moved, glance = await self._worker.run(partial(self._look_closer, models=models))
-        except DriftError as error:
-            # The look that follows finds the same, and says what state that is.
-            if self.standing.state != states.DATABASE_UNREADABLE:
-                self._log.debug("%s", error)
-                self.happen(states.CHANGED)
-            return
+            moved, seen = await self._worker.run(partial(self._look_closer, models=models))
         finally:
             self._glancing = False
+        self._see_answer()
+        if seen is None:
+            # The look that follows finds the same, and says what state that is; where one has, a retry is armed.
+            if moved or self.standing.state not in _UNREADABLE:
+                self.happen(states.CHANGED)
+            return
+        glance, stage = seen
         self._timers.glanced(glance.quiet_s)
+        if _freshness(stage) != _freshness(self.found.stage):
+            self.found.stage = stage
+            self.publish()
         if moved or glance.schema:
             self.happen(states.CHANGED)
         elif glance.rows:
             self.happen(states.ROWS_CHANGED)
 
-    def _look_closer(self, *, models: bool) -> tuple[bool, Glance]:
-        """On the worker."""
+    def _look_closer(self, *, models: bool) -> tuple[bool, tuple[Glance, Document | None] | None]:
+        """On the worker: whether the models have moved, and what there is to see of the database, if anything."""
         if models:
             self._confirm_waits = False
         moved = models and self._session.models_moved()
-        glance = self._session.glance()
-        self.found.stage = self._session.stage_document()
+        try:
+            glance, stage = self._session.glance(), self._session.stage_document()
+        except (DriftError, OSError) as error:
+            self._log.debug("%s", error)
+            return moved, None
         if glance.open and glance.quiet_s >= REST_AFTER and not moved and not glance.schema:
             self._session.rest()
-        return moved, glance
+        return moved, (glance, stage)
 
     def _look(self) -> None:
         self._timers.looks()
@@ -244,7 +256,10 @@ class Keeper:
                 partial(self._session.look, fresh=fresh, cancelled=self._cancelled.is_set)
             )
         self.found.looked(document)
-        return event_of_look(document)
+        # Once: where it cannot be written down (a database that may only be read), a second try would follow for ever.
+        records = self.target.mode == "dev" and not self._recorded
+        self._recorded = bool(document["unrecorded"])
+        return event_of_look(document, records=records)
 
     async def _watch(self) -> None:
         """Follows the files that the models were loaded from, also where loading them failed."""
@@ -254,7 +269,7 @@ class Keeper:
     def _follow_inputs(self) -> bool:
         """On the watcher's thread. True when something is newly watched."""
         inputs = self._session.inputs
-        wishes = wishes_for(inputs.files, inputs.folders, database=self.found.database)
+        wishes = wishes_for((*inputs.files, *inputs.missing), inputs.folders, database=self.found.database)
         if wishes == self._watched or self._stopped:
             return False
         self._watched = wishes
@@ -272,8 +287,12 @@ class Keeper:
                 return states.CANCELLED
             mark = await self._worker.run(self._session.begin_stage)
             desired, approved = self._session.desired, self._session.approved
-            self._stager = asyncio.create_task(stage_apart(self.target, desired, approved, self._progress))
             try:
+                if self._cancelled.is_set():  # while begin_stage waited for somebody's lock
+                    return states.CANCELLED
+                self._stager = asyncio.create_task(
+                    stage_apart(self.target, desired, approved, self._progress)
+                )
                 prepared = await self._stager
             except asyncio.CancelledError:
                 if not self._cancelled.is_set():
@@ -301,13 +320,7 @@ class Keeper:
         )
         self.found.applied(document)
         if document["migration_id"]:
-            self._log.info(
-                "migrated: %d operations in %.0f ms (%s)",
-                document["operations"],
-                document["duration_ms"],
-                document["migration_id"],
-                extra={"event": "migrated"},
-            )
+            self._log.info("%s", told.migrated(document), extra={"event": "migrated"})
         return event_of_applied(document)
 
     async def _ending(self, work: Callable[[], Coroutine[Any, Any, str]]) -> None:
@@ -325,6 +338,15 @@ class Keeper:
             self.found.progress = None
         self._spawn(self._watch())
         self.happen(event)
+
+    def _log_state(self, before: str) -> None:
+        if self._stopped:
+            return  # that it rests for good is no news of the target
+        state = self.standing.state
+        self._log.info("%s → %s", before, state, extra={"event": "state"})
+        if state in {states.HELD, states.BLOCKED, states.READY}:
+            for sentence in told.waiting(self.found.held, self.found.blocked):
+                self._log.warning("%s", sentence, extra={"event": "waiting"})
 
     def _log_problem(self, error: Exception) -> None:
         known = isinstance(error, (DriftError, OSError))
@@ -382,3 +404,14 @@ class Keeper:
         if asyncio.get_running_loop().time() - since > allowed and self.found.problem is None:
             self.found.problem = hanging(self.found.database).as_document()
             self.publish()
+
+    def _see_answer(self) -> None:
+        """It does not hang any more; what else there is to say, the next look says."""
+        if self.found.problem is not None and self.found.problem["code"] == "database-hangs":
+            self.found.problem = None
+            self.publish()
+
+
+def _freshness(stage: Document | None) -> tuple[str, str] | None:
+    """What may change about a stage that is kept, but for its age."""
+    return None if stage is None else (stage["made_at"], stage["freshness"])

@@ -43,10 +43,14 @@ _KINDS: tuple[tuple[type[DriftError], str], ...] = (
 )
 
 
-def event_of_look(document: Mapping[str, Any]) -> str:
-    """Of a look that succeeded: a check's document with `stage`."""
+def event_of_look(document: Mapping[str, Any], *, records: bool = False) -> str:
+    """Of a look that succeeded: a check's document with `stage` and `unrecorded`.
+
+    With `records`, being in step for the first time is something to apply: it is written down as base, so that what the
+    models drop later is known to have been theirs.
+    """
     if document["state"] == "in_sync":
-        return states.LOOKED_IN_SYNC
+        return states.LOOKED_DRIFTED if records and document["unrecorded"] else states.LOOKED_IN_SYNC
     if document["state"] == "held":
         return states.LOOKED_HELD
     stage = document.get("stage")

@@ -65,9 +65,8 @@ def _stages(target: Target) -> frozenset[str] | None:
 def _sweep(target: Target, before: frozenset[str] | None) -> None:
     """Removes what a child that was killed has left; as large as the database, it must not wait for the next stage."""
     folder = _folder(target)
-    with contextlib.suppress(
-        DriftError, OSError
-    ):  # the next stage sweeps too, and tells what it cannot remove
+    # The next stage sweeps too, and tells what it cannot remove.
+    with contextlib.suppress(DriftError, OSError):
         sweep(folder)
         sweep_workspaces(folder)
         made = () if before is None else list_backups(folder)

@@ -10,7 +10,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from driftengine import documents
-from driftengine.errors import HistoryError
+from driftengine.errors import BusyError, HistoryError
 from driftengine.target import BackupSettings, Target
 
 # Each function imports what it needs: a check of a database in sync takes milliseconds, importing all of this sixty.
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from driftengine.ahead import Prepared
+    from driftengine.approvals import Given
     from driftengine.desired import Desired
     from driftengine.dialects.sqlite.database import SqliteDatabase
     from driftengine.documents import Document
@@ -182,7 +183,8 @@ def apply(
     from driftengine.dialects.chosen import DIALECT, named
 
     desired = read_desired(target.models)
-    request = Request(plan_id, tuple(approve), dry_run, allowed_by)
+    # What was approved through the daemon is approved here too.
+    request = Request(plan_id, tuple(approve), dry_run, allowed_by, standing=_standing(target))
 
     def fresh() -> AbstractContextManager[SqliteDatabase]:
         return closing(_open(target, tidy=not dry_run, lock_wait=target.window_timeout))
@@ -206,11 +208,19 @@ def prepare(
         return ahead.prepare(DIALECT, database, target, desired, approve=approve, progress=progress)
 
 
-def approvals(target: Target) -> Mapping[str, tuple[str, ...]]:
-    """The ids of the operations that have been approved, by plan id; see `approvals.given`. Raises DriftError."""
+def approvals(target: Target) -> Given:
+    """Who approved which operations, by plan id; see `approvals.given`. Raises DriftError."""
     from driftengine import approvals as given_approvals
 
     return given_approvals.given(_named_folder(target))
+
+
+def _standing(target: Target) -> Given:
+    """The approvals; none where the journal cannot be read, of which the apply itself warns."""
+    try:
+        return approvals(target)
+    except (HistoryError, BusyError):
+        return {}
 
 
 def record_approval(target: Target, plan_id: str, operations: Sequence[str], by: str) -> None:

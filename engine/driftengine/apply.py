@@ -53,18 +53,26 @@ DEFERRED, FAILED = "deferred", "failed"
 class Request:
     """What was asked for: a certain plan or any, approvals by operation id or code, and who asked.
 
-    `standing` are approvals that were given before, as operation ids by plan id: those of another plan do not count.
+    `standing` are approvals that were given before: by plan id, from an operation's id to who gave it. Those of another
+    plan do not count.
     """
 
     plan_id: str | None = None
     approve: tuple[str, ...] = ()
     dry_run: bool = False
     allowed_by: str = ""
-    standing: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    standing: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def approvals(self, plan: Plan) -> tuple[str, ...]:
         """The ids and codes that are approved of that plan."""
         return (*self.approve, *self.standing.get(plan.id, ()))
+
+    def by_whose_leave(self, plan: Plan, operations: Sequence[Operation]) -> str:
+        """Who or what allowed these operations of the plan: whoever asked, and who had approved some of them before."""
+        given = self.standing.get(plan.id, {})
+        ids = (plan.operation_id(one.number) for one in operations)
+        people = dict.fromkeys(given[one] for one in ids if one in given)
+        return "; ".join([self.allowed_by, *(f"approved by {one}" for one in people)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,7 +360,7 @@ class Applier:
             choice.without(stage),
             stage,
             at=datetime.now(UTC),
-            allowed_by=self.request.allowed_by,
+            allowed_by=self.request.by_whose_leave(found.plan, choice.without(stage).operations),
             durations={
                 "apply": _milliseconds(time.monotonic() - started),
                 "statements": [_milliseconds(seconds) for seconds in transaction.durations],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from driftengine import journal
 from driftengine.backup_files import journal_of, make_folder
@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     from driftengine.journal import Record
 
 APPROVED = "approved"
+Given: TypeAlias = "Mapping[str, Mapping[str, str]]"
 
 
-def given(folder: Path) -> Mapping[str, tuple[str, ...]]:
-    """The ids of the operations that have been approved, by plan id. Raises HistoryError, BusyError.
+def given(folder: Path) -> Given:
+    """Who approved which operations: by plan id, from an operation's id to a name. Raises HistoryError, BusyError.
 
     Nothing that came before the last migration, rollback or restore: a plan may come again after one of these (what was
     rolled back is wanted by the models still), and nobody has approved that.
@@ -26,14 +27,15 @@ def given(folder: Path) -> Mapping[str, tuple[str, ...]]:
     return standing(journal.read(journal_of(folder)).records)
 
 
-def standing(records: Sequence[Record]) -> Mapping[str, tuple[str, ...]]:
+def standing(records: Sequence[Record]) -> Given:
     """The approvals among the lines of a journal that still hold."""
-    found: dict[str, tuple[str, ...]] = {}
+    found: dict[str, dict[str, str]] = {}
     for record in records:
         if record.event == APPROVED:
             plan = str(record.detail.get("plan_id"))
-            told = (str(one) for one in record.detail.get("operations", ()))
-            found[plan] = tuple(dict.fromkeys((*found.get(plan, ()), *told)))
+            given_by = found.setdefault(plan, {})
+            for one in record.detail.get("operations", ()):
+                given_by.setdefault(str(one), str(record.detail.get("by", "")))
         elif record.event == "restored" or (
             record.detail.get("hash") and record.detail.get("kind") != "meeting"
         ):

@@ -24,7 +24,7 @@ from driftengine.stage import discard
 from driftengine.survey import survey
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -137,7 +137,8 @@ class Session:
         """Where the target stands; `fresh` believes nothing that is remembered. Raises DriftError.
 
         Returns check's document with `plan_id`, `runnable` (how many operations may go ahead), `approved`, `held` (with
-        rows), `stage`, `last_migration`, `inputs` and `warnings`. While nothing has moved it is the last one again.
+        rows), `stage`, `last_migration`, `unrecorded` (in step, and an apply would write that down as base), `inputs` and
+        `warnings`. While nothing has moved it is the last one again.
         """
         started = time.perf_counter()
         desired = self._desired(fresh=fresh, cancelled=cancelled)
@@ -179,6 +180,7 @@ class Session:
             "approved": [plan.operation_id(number) for number in sorted(approved)],
             "held": documents.held_documents(DIALECT, self._lent, plan, held),
             "last_migration": documents.last_migration(found.entries),
+            "unrecorded": found.in_step and (not found.met or found.base_is_old),
             "inputs": {"files": list(inputs.files), "folders": list(inputs.folders)},
             "warnings": list(self._warnings),
         }
@@ -202,7 +204,7 @@ class Session:
         self._looked = self._documented(looked.mark, looked.found, looked.document["timings_ms"])
         return self._looked.approved
 
-    def _given(self) -> Mapping[str, tuple[str, ...]]:
+    def _given(self) -> approvals.Given:
         """The approvals by plan id; where the journal cannot be read, nothing is approved."""
         try:
             return approvals.given(self._folder())
@@ -267,12 +269,17 @@ class Session:
         except BusyError:
             exact = False  # somebody is about to commit
         age_s = ahead.aged(prepared, datetime.now(UTC))
-        fresh = ahead.freshness(
-            prepared,
-            exact=exact,
-            same_schema=database.shape() == taken.shape,
-            age_s=age_s,
-            reuse_max_age=self.target.backup.reuse_max_age,
+        agreed = {prepared.found.plan.operation_id(number) for number in prepared.choice.approved}
+        fresh = (
+            ahead.STALE
+            if agreed != set(self.approved)
+            else ahead.freshness(
+                prepared,
+                exact=exact,
+                same_schema=database.shape() == taken.shape,
+                age_s=age_s,
+                reuse_max_age=self.target.backup.reuse_max_age,
+            )
         )
         return documents.stage(prepared, fresh, age_s, self.target)
 

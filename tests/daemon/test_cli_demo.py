@@ -143,18 +143,20 @@ def test_a_daemon_that_dies_or_does_nothing_ends_the_wait(
     assert tracker.processes() == []
 
 
-def test_a_short_place_is_found_for_the_socket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """In the demo's folder where its path is short enough, else in another one, which goes with it."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    long = tmp_path / ("x" * LONGEST_PATH)
-    long.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(long))
+@pytest.mark.parametrize("keep", [False, True])
+def test_a_short_place_is_found_for_the_socket(
+    keep: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Where the folder's path is too long for a socket, it lies in another one, which goes also when the folder is kept."""
+    folder = tmp_path / ("x" * LONGEST_PATH)
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
     made = Tracker.make()
     assert made.socket.parent != made.folder
     assert len(os.fsencode(made.socket)) <= LONGEST_PATH
-    made.remove()
+    made.remove(keep=keep)
     assert not made.socket.parent.exists()
-    assert not made.folder.exists()
+    assert made.folder.exists() == keep
 
 
 def test_the_demos_models_differ_as_told() -> None:

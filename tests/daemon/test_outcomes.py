@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 def look(state: str, stage: dict[str, str] | None = None) -> dict[str, object]:
     """As much of a look's document as the outcome depends on."""
-    return {"state": state, "plan": {"id": "aaa"}, "stage": stage}
+    return {"state": state, "plan": {"id": "aaa"}, "stage": stage, "unrecorded": True}
 
 
 @pytest.mark.parametrize(
@@ -44,6 +44,12 @@ def test_a_look_is_ready_only_with_an_exact_stage_of_its_own_plan(
 ) -> None:
     """What was staged for another plan, or before somebody wrote, does not count."""
     assert event_of_look(document) == event
+
+
+def test_being_in_step_is_applied_only_where_that_records_it() -> None:
+    """In mode dev the first meeting is written down; a recorded one, or another mode, leaves the database alone."""
+    assert event_of_look(look("in_sync"), records=True) == states.LOOKED_DRIFTED
+    assert event_of_look(look("in_sync") | {"unrecorded": False}, records=True) == states.LOOKED_IN_SYNC
 
 
 @pytest.mark.parametrize(

@@ -336,7 +336,7 @@ def test_an_approval_survives_the_daemon(house: House) -> None:
         assert (looked["held"][0]["code"], looked["held"][0]["count"]) == ("drop-column", 2)
         (given,) = session.approve(["drop-column"], by="user 1000")
         assert given == looked["held"][0]["operation"]
-    assert api.approvals(house.target()) == {looked["plan_id"]: (given,)}
+    assert api.approvals(house.target()) == {looked["plan_id"]: {given: "user 1000"}}
     assert api.history_verify(house.target())["ok"]
     with session_of(house) as session:
         looked = session.look()
@@ -350,7 +350,7 @@ def test_an_approval_survives_the_daemon(house: House) -> None:
         assert looked["last_migration"]["migration_id"] == done["migration_id"]
         assert (looked["last_migration"]["operations"], looked["last_migration"]["allowed_by"]) == (
             1,
-            "a window",
+            "a window; approved by user 1000",
         )
     assert api.approvals(house.target()) == {}
 
@@ -396,12 +396,12 @@ def test_what_ends_an_approval() -> None:
         Record("approved", "", detail={"plan_id": "p", "operations": ["p-2", "p-1"], "by": "b"}),
         Record("approved", "", detail={"plan_id": "q", "operations": ["q-1"], "by": "b"}),
     ]
-    standing = {"p": ("p-1", "p-2"), "q": ("q-1",)}
+    standing = {"p": {"p-1": "a", "p-2": "b"}, "q": {"q-1": "b"}}
     meeting = Record("migrated", "", detail={"hash": "h", "kind": "meeting"})
     assert approvals.standing([*given, meeting, Record("backup", ""), Record("restoring", "")]) == standing
     for event in (Record("migrated", "", detail={"hash": "h", "kind": "migration"}), Record("restored", "")):
         assert approvals.standing([*given, event]) == {}
-        assert approvals.standing([*given, event, given[2]]) == {"q": ("q-1",)}
+        assert approvals.standing([*given, event, given[2]]) == {"q": {"q-1": "b"}}
 
 
 def test_approvals_that_cannot_be_read_approve_nothing(house: House) -> None:

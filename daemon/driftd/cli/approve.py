@@ -37,6 +37,8 @@ def command(state: State, line: Line, operations: tuple[str, ...], plan_id: str 
     document = line.ask("approve", patience=FOR_EVER, operations=list(operations), plan=plan_id)
     state.report(
         {"schema_version": 1, **document},
-        lambda look: render_entries(document, look, flags=line.flags(), now=datetime.now(UTC)),
+        lambda look: render_entries(
+            document, look, flags=line.flags(document.get("daemon")), now=datetime.now(UTC), done="Approved"
+        ),
     )
     return 0

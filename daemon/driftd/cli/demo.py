@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 @click.option("--keep", is_flag=True, help="Keep the folder, and say where it is.")
 @click.pass_obj
 def command(state: State, keep: bool) -> int:
-    """Run the real commands on a small task tracker whose models move on while its database holds rows.
+    """Run the real daemon and commands on a small task tracker whose models move on while its database holds rows.
 
-    Needs no network and no configuration. Exit code: 0, or 1 when anything went differently than told.
+    Takes a few seconds. Needs no network and no configuration. Exit code: 0, or 1 when anything went differently than told.
     """
     from driftd.demo import play
 

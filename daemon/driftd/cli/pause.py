@@ -32,6 +32,8 @@ def command(state: State, line: Line) -> int:
     document = line.ask("pause", patience=FOR_EVER)
     state.report(
         {"schema_version": 1, **document},
-        lambda look: render_entries(document, look, flags=line.flags(), now=datetime.now(UTC)),
+        lambda look: render_entries(
+            document, look, flags=line.flags(document.get("daemon")), now=datetime.now(UTC)
+        ),
     )
     return 0

@@ -25,10 +25,9 @@ def play(tell: Callable[[str], None], *, keep: bool = False) -> int:
             return 1
         finally:
             # Also after Ctrl-C: a demo leaves nothing behind.
+            tracker.remove(keep=keep)
             if keep:
                 tell(f"\nThe folder is kept: {tracker.folder}")
-            else:
-                tracker.remove()
     return 0
 
 

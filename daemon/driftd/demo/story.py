@@ -61,9 +61,7 @@ def _stage_ahead(tracker: Tracker, sidecar: Sidecar, tell: Tell) -> None:
     verified = [(one["id"], one["verified"]) for one in backups]
     expect(verified, [(stage["backup"]["id"], True)], "the backups, verified or not")
     expect(tracker.columns() & {"priority"}, set(), "the new column, before anybody applied it")
-    tell(
-        f"  {ready - saved:.1f} s after the save: a verified backup, and the plan rehearsed on a copy"
-    )
+    tell(f"  {ready - saved:.1f} s after the save: a verified backup, and the plan rehearsed on a copy")
     _scene(tracker, tell, "What is there to do, before anybody asked for it?", 0, "status")
 
 

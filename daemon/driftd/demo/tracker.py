@@ -59,11 +59,12 @@ class Tracker:
             socket = Path(tempfile.mkdtemp(prefix="driftd-demo-", dir="/tmp")) / SOCKET
         return cls(folder, socket)
 
-    def remove(self) -> None:
-        """Remove all of it."""
-        shutil.rmtree(self.folder)
+    def remove(self, *, keep: bool = False) -> None:
+        """Remove all of it, or, to keep the folder, what lies elsewhere."""
         if self.socket.parent != self.folder:
             shutil.rmtree(self.socket.parent)
+        if not keep:
+            shutil.rmtree(self.folder)
 
     @property
     def database(self) -> Path:

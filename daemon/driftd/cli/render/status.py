@@ -82,10 +82,12 @@ def render_status(
     return "\n".join([*lines, *hints(steps, look)])
 
 
-def render_entries(document: Document, look: Look, *, flags: Flags, now: datetime | None) -> str:
-    """What the daemon answered to a command: the targets concerned as they stand now, and what to type next."""
+def render_entries(
+    document: Document, look: Look, *, flags: Flags, now: datetime | None, done: str = ""
+) -> str:
+    """What the daemon answered to a command: what was done, the targets as they stand now, and what to type next."""
     entries = document["targets"]
-    lines: list[str] = []
+    lines: list[str] = [look.paint(done, "bold", "green"), ""] if done else []
     for entry in entries:
         more = _more(entry, flags, several=len(entries) > 1)
         lines += [*entry_lines(entry, look, now=now, more=more), ""]
@@ -113,6 +115,13 @@ def next_steps(entries: Sequence[Document], flags: Flags, *, verbose: bool = Fal
         which = flags.which(entry, several=len(entries) > 1)
         found += _approvals(entry, flags, which)
         found += _remedies(entry, f"{flags.asks}{which}", verbose=verbose)
+        if entry["state"] == "drifted" and entry["mode"] == "observe" and flags.reads is not None:
+            found.append(
+                (
+                    f"driftd plan{flags.reads}{which}",
+                    "see the plan; in mode observe the daemon writes nothing",
+                )
+            )
         if entry["state"] == "ready" and flags.reads is not None and (verbose or len(entries) == 1):
             found.append((f"driftd apply{flags.reads}{which}", "apply it now"))
     # Two targets may ask for the same.

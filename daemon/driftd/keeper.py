@@ -192,7 +192,11 @@ class Keeper:
                 await self.idle()
                 await self._worker.run(self._session.close)
         except TimeoutError:
-            self._log.warning("it does not end; what it has not committed is rolled back")
+            # The lock stays ours as long as the process lives: nobody else may serve what is still being changed.
+            self._log.warning(
+                "it does not end within %.0f s; what is never committed changes nothing", STOP_PATIENCE
+            )
+            return
         except (DriftError, OSError) as error:
             self._log.warning("%s", error)
         self._worker.end()
@@ -304,6 +308,8 @@ class Keeper:
         document = await self._worker.run(partial(self._session.keep, prepared, mark))
         self.found.staged(document)
         self._timers.staged(prepared.took_ms / 1000)
+        if document["stage"] is not None and document["stage"]["freshness"] != "exact":
+            self._timers.refresh()  # somebody wrote meanwhile, and a glance may have used that news up
         return event_of_staged(document)
 
     def _apply(self) -> None:

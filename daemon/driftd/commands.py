@@ -7,7 +7,7 @@ import platform
 import sqlite3
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from driftd.entry import needs_attention
 from driftd.keeper import SETTLES
@@ -21,7 +21,7 @@ from driftengine.errors import ConfigurationError, PlanError
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
 
-    from driftd.daemon import Daemon
+    from driftd.events import Events
     from driftd.keeper import Keeper
     from driftd.server import Request
 
@@ -31,10 +31,29 @@ _KEPT_BESIDE = frozenset(
 )
 
 
+class Served(Protocol):
+    """What the commands need of the daemon."""
+
+    keepers: dict[str, Keeper]
+    problems: list[Document]
+    events: Events
+    version: str
+    pid: int
+
+    def about(self) -> Document:
+        """What the daemon says of itself."""
+
+    def keeper(self, name: str | None) -> Keeper:
+        """The keeper of that name, or the only one."""
+
+    async def reload(self) -> Document:
+        """Reads the configuration again."""
+
+
 class Commands:
     """The commands of one daemon."""
 
-    def __init__(self, daemon: Daemon) -> None:
+    def __init__(self, daemon: Served) -> None:
         self._daemon = daemon
 
     def handlers(self) -> Mapping[str, Handler]:

@@ -68,11 +68,11 @@ class Request:
         return (*self.approve, *self.standing.get(plan.id, ()))
 
     def by_whose_leave(self, plan: Plan, operations: Sequence[Operation]) -> str:
-        """Who or what allowed these operations of the plan: whoever asked, and who had approved some of them before."""
+        """Who or what allowed these operations of the plan: who had approved some of them before, and whoever asked."""
         given = self.standing.get(plan.id, {})
         ids = (plan.operation_id(one.number) for one in operations)
         people = dict.fromkeys(given[one] for one in ids if one in given)
-        return "; ".join([self.allowed_by, *(f"approved by {one}" for one in people)])
+        return "; ".join([*(f"approved by {one}" for one in people), self.allowed_by])
 
 
 @dataclass(frozen=True, slots=True)

@@ -350,7 +350,7 @@ def test_an_approval_survives_the_daemon(house: House) -> None:
         assert looked["last_migration"]["migration_id"] == done["migration_id"]
         assert (looked["last_migration"]["operations"], looked["last_migration"]["allowed_by"]) == (
             1,
-            "a window; approved by user 1000",
+            "approved by user 1000; a window",
         )
     assert api.approvals(house.target()) == {}
 

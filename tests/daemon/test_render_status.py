@@ -249,7 +249,7 @@ def test_the_daemons_own_problems() -> None:
 
 
 def test_verbose_tells_of_the_daemon_and_who_has_the_database() -> None:
-    """-v adds what is watched, who has the database open, and what the daemon costs."""
+    """-v adds what is watched, who else has the database open, and what the daemon costs."""
     holder = {"pid": 99, "user": "ada", "command": f"python {EVIL}", "path": "/srv/app.db", "how": "open"}
     watched = entry(watching={"files": 1, "folders": 2, "polled": ["/mnt/nfs"]}, unmanaged=1)
     document = {**status(watched), "holders": {"app": {"holders": [holder], "unseen": 1}}}
@@ -262,7 +262,7 @@ def test_verbose_tells_of_the_daemon_and_who_has_the_database() -> None:
     watching 1 file in 2 folders, looked 10 s ago
     polled, cannot be watched: /mnt/nfs
     1 unmanaged object, left alone
-    who has the database open:
+    who else has the database open:
       pid 99, ada, open: python x\x1b[2J\u202e
       1 process may not be looked at by the daemon's user
 
@@ -272,7 +272,7 @@ def test_verbose_tells_of_the_daemon_and_who_has_the_database() -> None:
     configuration /etc/driftd/config.toml"""
     )
     nobody = {**status(watched), "holders": {"app": {"holders": [], "unseen": 0}}}
-    assert "    nobody has the database open\n" in shown(nobody, verbose=True)
+    assert "    nobody else has the database open\n" in shown(nobody, verbose=True)
 
 
 def test_what_stands_for_long_shows_times_instead_of_ages(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,7 +70,9 @@ def render_status(
         if verbose or not several or needs_attention(entry):
             more = _more(entry, flags, several=several)
             lines += ["", *entry_lines(entry, look, now=now, more=more, verbose=verbose)]
-            lines += _holders(document.get("holders", {}).get(entry["target"]), look)
+            lines += _holders(
+                document.get("holders", {}).get(entry["target"]), document["daemon"]["pid"], look
+            )
     if verbose:
         lines += ["", *(look.paint(line, "dim") for line in _daemon(document["daemon"], now))]
     lines += _problems(document, look)
@@ -245,18 +247,19 @@ def _daemon(daemon: Document, now: datetime | None) -> Iterable[str]:
     yield f"    configuration {escape(config)}" if config else "    no configuration file"
 
 
-def _holders(told: Document | None, look: Look) -> list[str]:
-    """Who has the database open."""
+def _holders(told: Document | None, own: int, look: Look) -> list[str]:
+    """Who else has the database open: a line for each process, with how it holds it."""
     if told is None:
         return []
-    lines = (
-        ["    nobody has the database open"] if not told["holders"] else ["    who has the database open:"]
-    )
+    others: dict[int, list[Document]] = {}
     for holder in told["holders"]:
-        text = (
-            f"pid {holder['pid']}, {escape(holder.get('user') or 'unknown user')}, {escape(holder['how'])}: "
-        )
-        lines.append(cut(f"      {text}{escape(holder['command'])}", look.width))
+        if holder["pid"] != own:
+            others.setdefault(holder["pid"], []).append(holder)
+    lines = ["    who else has the database open:" if others else "    nobody else has the database open"]
+    for pid, held in others.items():
+        ways = ", ".join(dict.fromkeys(escape(one["how"]) for one in held))
+        user = escape(held[0].get("user") or "unknown user")
+        lines.append(cut(f"      pid {pid}, {user}, {ways}: {escape(held[0]['command'])}", look.width))
     if told.get("unseen"):
         unseen = plural(told["unseen"], "process", "processes")
         lines.append(f"      {unseen} may not be looked at by the daemon's user")

@@ -95,7 +95,7 @@ class Client:
             raise
 
     def do_status(self, target: str | None = None, holders: bool = False) -> dict[str, Any]:
-        """The status document; with `holders` also who has each database open."""
+        """The status document; with `holders` also who has each database open, for those who may write."""
         return self.call("status", target=target, holders=holders or None)
 
     def do_check(self, target: str | None = None, fresh: bool = False) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import platform
 import sqlite3
 from functools import partial
@@ -14,9 +15,10 @@ from driftd.keeper import SETTLES
 from driftd.processes import holders, own_figures
 from driftd.protocol import COMMANDS, PROTOCOL
 from driftd.server import Handler
+from driftd.worker import Worker
 from driftengine import api
 from driftengine.documents import SCHEMA_VERSION
-from driftengine.errors import ConfigurationError, PlanError
+from driftengine.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
@@ -34,11 +36,14 @@ _KEPT_BESIDE = frozenset(
 class Served(Protocol):
     """What the commands need of the daemon."""
 
-    keepers: dict[str, Keeper]
     problems: list[Document]
     events: Events
     version: str
     pid: int
+
+    @property
+    def keepers(self) -> dict[str, Keeper]:
+        """By target."""
 
     def about(self) -> Document:
         """What the daemon says of itself."""
@@ -55,6 +60,9 @@ class Commands:
 
     def __init__(self, daemon: Served) -> None:
         self._daemon = daemon
+        # What waits for databases and for /proc: on threads where nothing else waits, made when somebody first asks.
+        self._searcher: Worker | None = None
+        self._readers: dict[str, Worker] = {}
 
     def handlers(self) -> Mapping[str, Handler]:
         """One for each command of the protocol."""
@@ -67,12 +75,12 @@ class Commands:
         """The snapshot: never waits for anything, unless it is asked who holds the databases."""
         document = self.status(self._some(request))
         if request.arguments.get("holders"):
+            self._searcher = self._searcher or Worker("holders")
             document["holders"] = {
-                entry["target"]: await asyncio.to_thread(holders, files_of(entry["database"]))
+                entry["target"]: await self._searcher.run(partial(holders, files_of(entry["database"])))
                 for entry in document["targets"]
-                if entry["database"]
             }
-        return document
+        return _readable(document, request)
 
     def status(self, keepers: list[Keeper]) -> Document:
         """The status document of these targets."""
@@ -108,29 +116,23 @@ class Commands:
         words = request.arguments["operations"]
         keeper = self._meant(request, words)
         _require_writing(keeper, "approved")
-        wanted = request.arguments.get("plan")
-        plan = keeper.entry()["plan"] or {}
-        if wanted is not None and wanted != plan.get("id"):
-            raise PlanError(
-                f"the plan {wanted} no longer fits",
-                code="plan-stale",
-                why=f"the plan is now {plan.get('id', 'empty')}",
-                fix="run `driftd status` and look at it again",
-            )
-        await keeper.approve(words, by=f"user {request.peer.user}")
+        await keeper.approve(words, f"user {request.peer.user}", request.arguments.get("plan"))
         return self._answer([await keeper.settled()])
 
     async def cmd_history(self, request: Request) -> Document:
         """The audit trail."""
         target = self._one(request).target
-        return await asyncio.to_thread(partial(api.history, target, request.arguments.get("migration")))
+        reader = self._readers.get(target.name) or Worker(f"{target.name}-history")
+        self._readers[target.name] = reader
+        return await reader.run(partial(api.history, target, request.arguments.get("migration")))
 
     async def cmd_pause(self, request: Request) -> Document:
         """Leaves targets alone until they are resumed."""
         keepers = self._some(request)
         for keeper in keepers:
             keeper.happen("pause")
-        return self._answer([keeper.entry() for keeper in keepers])
+        # An apply is not cut off: whoever begins to work by hand now must know that it has ended.
+        return self._answer(await asyncio.gather(*(keeper.settled() for keeper in keepers)))
 
     async def cmd_resume(self, request: Request) -> Document:
         """Goes on where it was paused."""
@@ -147,9 +149,12 @@ class Commands:
         """What happens from now on."""
         name = request.arguments.get("target")
         only = self._daemon.keeper(name).target.name if name else None
-        async for event in self._daemon.events.follow():
-            if only is None or event["event"] != "target" or event["target"]["target"] == only:
-                yield event
+        async with contextlib.aclosing(self._daemon.events.follow()) as events:
+            async for event in events:
+                if event["event"] != "target":
+                    yield event
+                elif only is None or event["target"]["target"] == only:
+                    yield event if request.writer else {**event, "target": _without_rows(event["target"])}
 
     async def cmd_version(self, _request: Request) -> Document:
         """What is running."""
@@ -185,6 +190,18 @@ class Commands:
             if (keeper.entry()["plan"] or {}).get("id") in plans:
                 return keeper
         return self._one(request)
+
+
+def _readable(document: Document, request: Request) -> Document:
+    """A status for who asks: the rows of a database are not for everybody who may ask how it is."""
+    if request.writer:
+        return document
+    return {**document, "targets": [_without_rows(entry) for entry in document["targets"]]}
+
+
+def _without_rows(entry: Document) -> Document:
+    waiting = {name: [{**one, "rows": []} for one in entry[name]] for name in ("held", "blocked")}
+    return {**entry, **waiting}
 
 
 def _public(look: Document) -> Document:

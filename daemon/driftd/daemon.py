@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import time
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -20,10 +21,11 @@ from driftd.config.locate import locate
 from driftd.config.target import build_target
 from driftd.entry import now_text
 from driftd.events import Events
-from driftd.keeper import Around, Keeper
-from driftd.locks import Locks, state_folder
+from driftd.keeper import Around
+from driftd.keepers import Keepers, database_of, one_each
+from driftd.locks import state_folder
 from driftd.log import daemon_logger, set_up
-from driftd.outcomes import as_error
+from driftd.outcomes import as_error, leaving
 from driftd.protocol import PROTOCOL
 from driftd.server import Server
 from driftd.timers import QUIET
@@ -32,13 +34,13 @@ from driftd.watch.watcher import Watcher
 from driftd.watch.wishes import wishes_for
 from driftd.worker import Worker
 from driftengine import remembered
-from driftengine.dialects.chosen import named
-from driftengine.errors import ConfigurationError, DriftError
+from driftengine.errors import BusyError, ConfigurationError, DriftError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Callable, Coroutine, Iterable
 
     from driftd.config import Configuration, Request
+    from driftd.keeper import Keeper
     from driftengine.target import Target
 
 Document = dict[str, Any]
@@ -76,20 +78,28 @@ class Daemon:
     def __init__(self, request: Request) -> None:
         self.request = request
         self.version, self.pid = version("driftd"), os.getpid()
-        self.keepers: dict[str, Keeper] = {}
         self.problems: list[Document] = []
         self.events = Events()
         self.configuration: Configuration
         self._log = daemon_logger()
         self._loop = asyncio.get_running_loop()
         self._started_at, self._started = now_text(), time.monotonic()
-        self._state_folder = state_folder(request.environment)
-        self._locks = Locks()
         self._watcher = Watcher(self._note)
         self._watching = Worker("watcher")
-        self._around = Around(
-            self._watcher, self._watching, Turns(), self._publish, remembered.folder(request.environment)
+        around = Around(
+            self._watcher,
+            self._watching,
+            Turns(),
+            self._publish,
+            lambda: self.events.followed,
+            self._elsewhere,
+            remembered.folder(request.environment),
         )
+        self._keepers = Keepers(
+            around, state_folder(request.environment), self.version, lambda: self._fixed["socket"]
+        )
+        self._files = Worker("configuration")
+        self._pinned = False
         self._stop = asyncio.Event()
         self._reloading = asyncio.Lock()
         self._rescanned = time.monotonic()
@@ -102,8 +112,7 @@ class Daemon:
 
     async def run(self) -> None:
         """Serves until it is told to stop. Raises DriftError for what keeps it from starting."""
-        self.configuration = self._load()
-        targets = wanted_targets(self.configuration)
+        self.configuration, targets = await self._files.run(self._read)
         daemon = self.configuration.daemon
         self._fixed = fixed_settings(self.configuration)
         commands = Commands(self)
@@ -116,9 +125,11 @@ class Daemon:
         )
         self._listen_to_signals()
         try:
-            # The socket first: its lock tells two daemons of one configuration apart by name.
+            # The socket first: its lock tells two daemons of one configuration apart by name. Who asks before there is
+            # anything to tell waits in its queue.
+            self._server.take()
+            await self._keepers.exchange((), targets)
             await self._server.start()
-            self._serve(targets)
             self._watch_configuration()
             if self.configuration.source.how == "shipped":
                 self._log.warning(
@@ -133,6 +144,11 @@ class Daemon:
             await self._tick_until_stopped()
         finally:
             await self._end()
+
+    @property
+    def keepers(self) -> dict[str, Keeper]:
+        """Who keeps which target."""
+        return self._keepers.serving
 
     def about(self) -> Document:
         """What the daemon says of itself; the rest of it costs system calls."""
@@ -162,32 +178,11 @@ class Daemon:
 
     # --- serving
 
-    def _serve(self, targets: Mapping[str, Target]) -> None:
-        """Takes the locks of all targets, then begins; refused as a whole where another daemon serves one of them."""
-        taken = {}
-        try:
-            for name, target in targets.items():
-                taken[name] = self._lock(target)
-        except DriftError:
-            for lock in taken.values():
-                lock.release()
-            raise
-        for name, target in targets.items():
-            self.keepers[name] = Keeper(target, taken[name], self._around)
-            self.keepers[name].start()
-
-    def _lock(self, target: Target) -> Any:
-        database = Path(database_of(target))
-        return self._locks.serve(
-            database,
-            state_folder=self._state_folder,
-            version=self.version,
-            socket=self._fixed["socket"],
-        )
-
     async def reload(self) -> Document:
         """Reads the configuration again and serves what it says now. Raises DriftError, and the old one stays."""
         async with self._reloading:
+            if self._stop.is_set():  # who begins to serve now would never be stopped
+                raise leaving("everything")
             try:
                 return await self._reload()
             except DriftError as error:
@@ -199,42 +194,63 @@ class Daemon:
                     self._log.error("  %s", line)
                 raise
 
-    def _load(self) -> Configuration:
+    def _read(self) -> tuple[Configuration, dict[str, Target]]:
+        """What the configuration says now. On a thread: its folder may hang."""
         # Asked for before it is read: what is saved in between is read once more.
         self._content = content_of(self.request)
-        return load(self.request)
+        try:
+            configuration = load(self.request)
+        except ConfigurationError as error:
+            if error.code == "configuration-missing" and self._pinned:
+                raise vanished(self.request) from error
+            raise
+        if configuration.source.how == "found":
+            # From now on it is this file or none: while it is away for a moment no other one is served in its place.
+            self.request = replace(self.request, config=str(configuration.source.path))
+            self._pinned = True
+        return configuration, wanted_targets(configuration)
 
     async def _reload(self) -> Document:
-        configuration = self._load()
-        targets = wanted_targets(configuration)
-        kept = [
-            name for name in targets if name in self.keepers and self.keepers[name].target == targets[name]
-        ]
-        gone = [name for name in self.keepers if name not in kept]
+        configuration, targets = await self._files.run(self._read)
+        before = self.keepers
+        kept = [name for name in targets if name in before and before[name].target == targets[name]]
+        gone = [name for name in before if name not in kept]
         new = {name: target for name, target in targets.items() if name not in kept}
-        # What two daemons must not share is taken before anything is given up.
-        free = {self.keepers[name].found.database for name in gone}
-        for target in new.values():
-            if database_of(target) not in free:
-                self._lock(target).release()
-        # They are shown until they have ended: `status` never lacks a target that is only being changed.
-        await asyncio.gather(*(self.keepers[name].stop() for name in gone))
-        for name in gone:
-            del self.keepers[name]
+        waiting = await self._keepers.exchange(gone, new)
         self._say_what_needs_a_restart(configuration)
         self.configuration, self.problems = configuration, []
-        self._serve(new)
+        if waiting:
+            self.problems = [as_error(not_ended(waiting))]
+            self._content = None  # which no file is: the next rescan tries again
         self._watch_configuration()
-        changed = [name for name in gone if name in new]
         document = {
             "added": [name for name in new if name not in gone],
             "removed": [name for name in gone if name not in new],
-            "changed": changed,
+            "changed": [name for name in gone if name in new],
             "kept": kept,
         }
         self._log.info("%s", told.reloaded(document), extra={"event": "reloaded"})
         self._publish({"event": "reloaded", "at": now_text(), **document})
         return document
+
+    def _elsewhere(self, name: str) -> None:
+        self._spawn(self._replace(name))
+
+    async def _replace(self, name: str) -> None:
+        """The target's path leads to another file now: it gets a keeper who begins anew with that one."""
+        async with self._reloading:
+            keeper = self.keepers.get(name)
+            if keeper is None or self._stop.is_set():
+                return
+            database = await self._files.run(partial(database_of, keeper.target))
+            if database == keeper.found.database:
+                return
+            self._log.warning("%s: its database is %s now, and was %s", name, database, keeper.found.database)
+            try:
+                await self._keepers.exchange([name], {name: keeper.target})
+            except DriftError as error:
+                self.problems = [as_error(error)]
+                self._log.error("%s: %s", name, error, extra={"error": as_error(error)})
 
     def _say_what_needs_a_restart(self, configuration: Configuration) -> None:
         for name, value in fixed_settings(configuration).items():
@@ -344,13 +360,17 @@ class Daemon:
         if self.keepers:
             self._log.info("stopping", extra={"event": "stopping"})
         self._publish({"event": "stopping", "at": now_text()})
-        await asyncio.gather(*(keeper.stop() for keeper in self.keepers.values()))
+        self._stop.set()
+        async with self._reloading:
+            pass  # one that has begun gives keepers up and makes others
+        await self._keepers.end()
         self.events.end()
         await self._server.close()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(WATCHER_PATIENCE):
                 await self._watching.run(self._watcher.close)
         self._watching.end()
+        self._files.end()
 
 
 def content_of(request: Request) -> bytes | None:
@@ -366,23 +386,29 @@ def fixed_settings(configuration: Configuration) -> dict[str, str]:
     return {name: str(configuration.daemon.get(name)) for name in ("socket", "group", "readable", "log")}
 
 
-def database_of(target: Target) -> str:
-    """What the target's database is known by."""
-    return named(target.url, target.models.directory)
+def vanished(request: Request) -> ConfigurationError:
+    """The file that was served is gone."""
+    return ConfigurationError(
+        f"the configuration file {request.config} is gone",
+        code="configuration-missing",
+        why="the daemon was started with it; it was moved or removed since",
+        fix="put it back; to serve another file, start driftd again",
+    )
+
+
+def not_ended(names: Iterable[str]) -> BusyError:
+    """What is served again as soon as its former keeper has ended."""
+    return BusyError(
+        f"{', '.join(names)} cannot be served yet",
+        code="target-leaving",
+        why="what was begun under the former configuration has not ended",
+        fix="nothing: it is tried again every half minute",
+    )
 
 
 def wanted_targets(configuration: Configuration) -> dict[str, Target]:
     """The targets to serve: the one that was chosen, or all. Raises ConfigurationError, also where two share a database."""
     names = [configuration.selected] if configuration.selected else list(configuration.targets)
     targets = {name: build_target(configuration, name) for name in names}
-    first: dict[str, str] = {}
-    for name, target in targets.items():
-        database = database_of(target)
-        if first.setdefault(database, name) != name:
-            raise ConfigurationError(
-                f"the targets {first[database]} and {name} have the same database",
-                code="target-served-here",
-                why=f"{database} can only follow the models of one of them",
-                fix="name both models in one target, or correct the url of one",
-            )
+    one_each(targets)
     return targets

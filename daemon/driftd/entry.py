@@ -29,6 +29,7 @@ class Found:
     stage: Document | None = None
     approved: tuple[str, ...] = ()
     warnings: list[str] = field(default_factory=list)
+    staged_for: object = None
     progress: Document | None = None
     problem: Document | None = None
 
@@ -37,13 +38,11 @@ class Found:
         self.looked_at = now_text()
         self.look = document
         self.database = document["database"]
-        self.held = document["held"]
         self.approved = tuple(document["approved"])
         self.stage, self.warnings = document["stage"], document["warnings"]
-        # Which rows stand in the way is only asked while staging; it holds for that plan alone.
-        before = {one["operation"].rpartition("-")[0] for one in self.blocked}
-        if before != {(document["plan"] or {}).get("id")}:
-            self.blocked = []
+        if self.staged_for != _wish(document):
+            # Which rows stand in the way, and what waits for these, is only asked while staging.
+            self.held, self.blocked, self.staged_for = document["held"], [], None
 
     def staged(self, document: Document) -> None:
         """Takes over what a stage has found."""
@@ -51,12 +50,18 @@ class Found:
             return
         self.held, self.blocked = document["held"], document["blocked"]
         self.stage, self.warnings = document["stage"], document["warnings"]
+        self.staged_for = None if self.look is None else _wish(self.look)
 
     def applied(self, document: Document) -> None:
         """Takes over what an apply left waiting."""
         self.held, self.blocked = document["held"], document["blocked"]
-        self.stage, self.warnings = None, document["warnings"]
+        self.stage, self.warnings, self.staged_for = None, document["warnings"], None
         self.problem = document["error"]
+
+
+def _wish(look: Document) -> object:
+    """What a stage is made for: a plan, and what of it is approved."""
+    return look["plan_id"], tuple(look["approved"])
 
 
 def entry_of(

@@ -24,6 +24,7 @@ from driftd.outcomes import (
     event_of_look,
     event_of_staged,
     hanging,
+    leaving,
     refusal,
 )
 from driftd.stager import stage_apart
@@ -63,6 +64,8 @@ class Around:
     watching: Worker  # the watcher may wait for file systems and locks: on a thread where nobody waits for it
     turns: Turns
     publish: Callable[[Document], None]
+    followed: Callable[[], bool]
+    elsewhere: Callable[[str], None]  # the database of the target of that name is another file now
     memory: Path | None
 
 
@@ -80,21 +83,28 @@ class Keeper:
         self._worker = Worker(target.name)
         self._timers = Timers(self._due, self._confirm)
         self._cancelled = threading.Event()
-        self._fresh = False
+        self._fresh = self._restages = False
         self._tasks: set[asyncio.Task[Any]] = set()
         self._stager: asyncio.Task[Any] | None = None
+        self._stopping: asyncio.Future[bool] | None = None
+        self._loop = asyncio.get_running_loop()
         self._turned = asyncio.Event()
         self._glancing = self._confirm_waits = self._recorded = self._stopped = False
         self._watched: tuple[object, ...] = ()
 
     # --- what happens to a target
 
-    def start(self) -> None:
-        """The first look."""
-        self.happen(states.CHANGED)
+    def start(self, *, paused: bool = False) -> None:
+        """The first look; where it is `paused`, when somebody resumes it."""
+        self.happen(states.PAUSE if paused else states.CHANGED)
 
     def happen(self, event: str) -> None:
         """One step of the state machine; what it asks for is begun."""
+        if self._stopped and event not in states.ENDINGS:
+            return  # nothing begins any more: nobody would see its end
+        self._step(event)
+
+    def _step(self, event: str) -> None:
         before = self.standing
         self.standing, actions = states.step(before, event)
         if self.standing.state != before.state:
@@ -109,12 +119,14 @@ class Keeper:
 
     def hinted(self) -> None:
         """Something may have happened to a file: looked at when it has been quiet for a moment."""
-        self._timers.hint()
+        if not self._stopped:
+            self._timers.hint()
 
     def tick(self) -> None:
         """Once a second: has anybody committed? Slower while nobody writes."""
         self._see_hanging()
-        if self.standing.work == states.IDLE and not self._glancing and self._timers.until_glance() <= 0:
+        idle = self.standing.work == states.IDLE and not self._glancing and not self._stopped
+        if idle and self._timers.until_glance() <= 0:
             self._timers.glances()
             self._spawn(self._confirming(models=False))
 
@@ -128,6 +140,8 @@ class Keeper:
 
     def publish(self) -> None:
         """Tells whoever follows the events."""
+        if not self._around.followed():
+            return
         self._around.publish({"event": "target", "at": now_text(), "target": self.entry()})
 
     def entry(self) -> Document:
@@ -142,6 +156,7 @@ class Keeper:
 
     async def looked(self, *, fresh: bool) -> Document:
         """The check's document as of now: from memory where nothing has moved. Raises DriftError."""
+        self._require_serving()
         if self.standing.state == states.PAUSED:
             raise refusal(None, self.target.name)
         if fresh or self.standing.state == states.STARTING or self.found.look is None:
@@ -149,19 +164,32 @@ class Keeper:
             self.happen(states.CHANGED)
         else:
             # A look that is under way may have read the models before they were saved.
-            await self.idle(then_no_matter=(states.STAGE, states.APPLY))
+            await self._looked_at()
+            self._require_serving()
             if self.standing.work != states.APPLY:
                 await self._confirming(models=True)
-        await self.idle(then_no_matter=(states.STAGE, states.APPLY))
-        if self.found.look is None or self.standing.state in _UNREADABLE:
+        await self._looked_at()
+        self._require_serving()
+        # Paused meanwhile: the look that was to answer was given up, and the one before it is out of date.
+        if self.found.look is None or self.standing.state in {*_UNREADABLE, states.PAUSED}:
             raise refusal(self.found.problem, self.target.name)
         return self.found.look
 
-    async def idle(self, *, then_no_matter: tuple[str, ...] = ()) -> None:
-        """Returns when nothing is under way, or only what is in `then_no_matter`."""
-        while self.standing.work not in {states.IDLE, *then_no_matter}:
-            self._turned.clear()
-            await self._turned.wait()
+    async def idle(self) -> None:
+        """Returns when nothing is under way."""
+        while self.standing.work != states.IDLE:
+            await self._turn()
+
+    async def _looked_at(self) -> None:
+        """Returns when the last look is of now: none is under way, and none is to follow what is."""
+        while self.standing.work == states.LOOK or (
+            self.standing.work != states.IDLE and self.standing.again
+        ):
+            await self._turn()
+
+    async def _turn(self) -> None:
+        self._turned.clear()
+        await self._turned.wait()
 
     async def settled(self, patience: float | None = None) -> Document:
         """The entry, as soon as what was set off is done; after `patience` seconds as it is then."""
@@ -172,42 +200,59 @@ class Keeper:
 
     async def restage(self) -> None:
         """Stages anew, whatever there is."""
-        if self.standing.work == states.IDLE:
-            await self._worker.run(self._session.discard)
+        self._require_serving()
+        self._restages = True
         self.happen(states.CHANGED)
 
-    async def approve(self, words: Sequence[str], by: str) -> None:
-        """Approves operations of the plan by id or code, all or none. Raises PlanError, BackupError."""
-        self.found.approved = await self._worker.run(partial(self._session.approve, words, by=by))
+    async def approve(self, words: Sequence[str], by: str, plan_id: str | None) -> None:
+        """Approves operations of the plan by id or code, all or none. Raises PlanError, BackupError.
+
+        With `plan_id` only of that plan: what counts is the plan at that moment, not the one that was shown last.
+        """
+        self._require_serving()
+        self.found.approved = await self._worker.run(
+            partial(self._session.approve, words, by=by, plan_id=plan_id)
+        )
         self.happen(states.CHANGED)
 
-    async def stop(self) -> None:
-        """Ends what is under way: staging at once, an apply by itself."""
+    def _require_serving(self) -> None:
+        if self._stopped:
+            raise leaving(self.target.name)
+
+    async def stop(self) -> bool:
+        """Ends what is under way: staging at once, an apply by itself. False where it does not end.
+
+        The lock stays: whoever stops a keeper gives it up, or to the next one. May be called more than once.
+        """
         self._stopped = True
-        self.happen(states.PAUSE)
+        if self._stopping is None:
+            self._stopping = asyncio.ensure_future(self._stop())
+        return await asyncio.shield(self._stopping)
+
+    async def _stop(self) -> bool:
+        self._step(states.PAUSE)
         self._timers.end()
         self._spawn(self._around.watching.run(partial(self._around.watcher.forget, self.target.name)))
+        # The lock is not given up here: nobody else may serve what is still being changed.
         try:
             async with asyncio.timeout(STOP_PATIENCE):
                 await self.idle()
                 await self._worker.run(self._session.close)
         except TimeoutError:
-            # The lock stays ours as long as the process lives: nobody else may serve what is still being changed.
             self._log.warning(
                 "it does not end within %.0f s; what is never committed changes nothing", STOP_PATIENCE
             )
-            return
+            return False
         except (DriftError, OSError) as error:
             self._log.warning("%s", error)
         self._worker.end()
-        if self.lock is not None:
-            self.lock.release()
+        return True
 
     # --- looking
 
     def _confirm(self) -> None:
         # One that has begun may have passed the file already that is hinted at now: another one waits behind it.
-        if self.standing.state != states.PAUSED and not self._confirm_waits:
+        if self.standing.state != states.PAUSED and not self._confirm_waits and not self._stopped:
             self._confirm_waits = True
             self._spawn(self._confirming(models=True))
 
@@ -240,6 +285,9 @@ class Keeper:
             self._confirm_waits = False
         moved = models and self._session.models_moved()
         try:
+            if models and named(self.target.url, self.target.models.directory) != self.found.database:
+                # A symbolic link on the way points elsewhere now: lock, watches and history are those of the old one.
+                self._loop.call_soon_threadsafe(self._around.elsewhere, self.target.name)
             glance, stage = self._session.glance(), self._session.stage_document()
         except (DriftError, OSError) as error:
             self._log.debug("%s", error)
@@ -255,7 +303,10 @@ class Keeper:
 
     async def _looking(self) -> str:
         fresh, self._fresh = self._fresh, False
+        restages, self._restages = self._restages, False
         async with self._around.turns:
+            if restages:
+                await self._worker.run(self._session.discard)
             document = await self._worker.run(
                 partial(self._session.look, fresh=fresh, cancelled=self._cancelled.is_set)
             )
@@ -295,7 +346,7 @@ class Keeper:
                 if self._cancelled.is_set():  # while begin_stage waited for somebody's lock
                     return states.CANCELLED
                 self._stager = asyncio.create_task(
-                    stage_apart(self.target, desired, approved, self._progress)
+                    stage_apart(self.target, desired, approved, self._progress, self._worker)
                 )
                 prepared = await self._stager
             except asyncio.CancelledError:
@@ -337,6 +388,8 @@ class Keeper:
                 self.found.problem = None
         except Exception as error:  # noqa: BLE001  # a fault of ours stops this target's step, not the daemon
             event = event_of_error(error)
+            if self.standing.work == states.APPLY:
+                self.found.stage = None  # used up, or given up with its backup
             if event != states.CANCELLED:
                 self.found.problem = as_error(error)
                 self._log_problem(error)

@@ -101,6 +101,16 @@ def refusal(problem: Mapping[str, str] | None, target: str) -> DriftError:
     return DriftError(problem["what"], code=problem["code"], why=problem["why"], fix=problem["fix"])
 
 
+def leaving(target: str) -> DriftError:
+    """Why there is no answer of a target that is being given up; the configuration may have another one of that name."""
+    return BusyError(
+        f"{target} is being let go of",
+        code="target-leaving",
+        why="the configuration was read again and says something else of it, or the daemon ends",
+        fix="ask again in a moment",
+    )
+
+
 def as_error(error: BaseException) -> dict[str, str]:
     """The error as it stands in JSON; what is none of ours is told as a fault of driftd."""
     if isinstance(error, DriftError):

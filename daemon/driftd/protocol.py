@@ -58,7 +58,7 @@ class Command(NamedTuple):
 
 _TARGET = Argument("text")
 COMMANDS: dict[str, Command] = {
-    "status": Command({"target": _TARGET, "holders": Argument("flag")}),
+    "status": Command({"target": _TARGET, "holders": Argument("flag")}, writes_with=frozenset({"holders"})),
     "check": Command({"target": _TARGET, "fresh": Argument("flag")}, writes_with=frozenset({"fresh"})),
     "plan": Command({"target": _TARGET}),
     "history": Command({"target": _TARGET, "migration": Argument("text")}),

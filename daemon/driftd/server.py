@@ -28,10 +28,11 @@ log = logging.getLogger("driftd.socket")
 
 
 class Request(NamedTuple):
-    """What a handler is given: arguments of the declared names and types, and who asks."""
+    """What a handler is given: arguments of the declared names and types, who asks, and whether that one may write."""
 
     arguments: Document
     peer: Peer
+    writer: bool = True
 
 
 class Handler(NamedTuple):
@@ -92,10 +93,19 @@ class Server:
         """How many clients are connected."""
         return len(self._served)
 
-    async def start(self) -> None:
-        """Listen; raises DriftError `socket-taken`, `socket-path-too-long` or `socket-unusable`."""
+    def take(self) -> None:
+        """Make the path ours: who connects from now on waits until `start`.
+
+        Raises DriftError `socket-taken`, `socket-path-too-long` or `socket-unusable`.
+        """
         self._file = take_socket(self._path, group=self._group, readable=self._rules.readable)
         self._rules = self._rules._replace(group=self._file.group)
+
+    async def start(self) -> None:
+        """Answer. Raises what `take` raises, where that has not been called."""
+        if self._file is None:
+            self.take()
+        assert self._file is not None  # noqa: S101  # it is ours by now
         try:
             self._server = await asyncio.start_unix_server(self._accept, sock=self._file.listening)
         except BaseException:
@@ -221,9 +231,10 @@ class Server:
         name = protocol.command_of(document, self._handlers)
         command = self._commands[name]
         arguments = protocol.arguments_of(document, name, command.arguments)
-        if command.needs_writing(arguments) and not may_write(peer, self._rules):
+        writer = may_write(peer, self._rules)
+        if command.needs_writing(arguments) and not writer:
             raise _not_allowed(f"{name} changes something, and uid {peer.uid} may only read")
-        return self._handlers[name], Request(arguments, peer)
+        return self._handlers[name], Request(arguments, peer, writer)
 
     async def _stream(
         self, connection: Connection, handler: Handler, request: Request, echo: Document

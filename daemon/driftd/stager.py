@@ -17,6 +17,7 @@ import struct
 import sys
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
 from driftengine.backup import STAGE, list_backups, sweep
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from driftd.worker import Worker
     from driftengine.ahead import Prepared
     from driftengine.desired import Desired
     from driftengine.target import Target
@@ -44,14 +46,17 @@ _COMMAND = (sys.executable, "-P", "-m", "driftd.stager")
 
 
 async def stage_apart(
-    target: Target, desired: Desired, approve: Sequence[str], progress: Progress
+    target: Target, desired: Desired, approve: Sequence[str], progress: Progress, worker: Worker
 ) -> Prepared:
-    """What `api.prepare` returns, made by a child process. Raises DriftError; cancelled, the child and its files are gone."""
-    before = await asyncio.to_thread(_stages, target)
+    """What `api.prepare` returns, made by a child process. Raises DriftError; cancelled, the child and its files are gone.
+
+    `worker` looks at the backup folder, before and behind a failure.
+    """
+    before = await worker.run(partial(_stages, target))
     try:
         return await _from_child(target, desired, approve, progress)
     except BaseException:
-        await asyncio.shield(asyncio.to_thread(_sweep, target, before))
+        await asyncio.shield(worker.run(partial(_sweep, target, before)))
         raise
 
 
@@ -136,7 +141,7 @@ def main() -> None:
     sys.stdout = sys.stderr  # whatever prints must not get between the frames
     _, length = _HEAD.unpack(jobs.read(_HEAD.size))
     target, desired, approve = pickle.loads(jobs.read(length))  # noqa: S301  # our parent wrote it
-    threading.Thread(target=_end_with_parent, args=(jobs,), daemon=True).start()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     from driftengine import api  # here, at low priority
 
     try:
@@ -160,9 +165,11 @@ def _step_back() -> None:
             psutil.Process().ionice(psutil.IOPRIO_CLASS_BE, 7)
 
 
-def _end_with_parent(jobs: BinaryIO) -> None:
-    jobs.read()
-    os.killpg(0, signal.SIGKILL)  # a probe that draws values is in our group's children; it ends by itself
+def _end_with_parent() -> None:
+    # Past Python's buffer: a thread that waits inside it would keep the interpreter from ending in order.
+    while os.read(0, 4096):
+        pass
+    os.killpg(0, signal.SIGKILL)  # a probe that draws values has a session of its own, and its own time limit
 
 
 def _throttled(answers: BinaryIO, clock: Callable[[], float]) -> Progress:

@@ -21,32 +21,43 @@ class Worker:
         self._jobs: SimpleQueue[tuple[Callable[[], object], asyncio.Future[object]] | None] = SimpleQueue()
         self._loop = asyncio.get_running_loop()
         self.busy_since: float | None = None
+        self._ended = False
         # A daemon thread: one that hangs in a system call must not keep the process from ending.
         self._thread = threading.Thread(target=self._work, name=f"driftd-{name}", daemon=True)
         self._thread.start()
 
     async def run(self, job: Callable[[], T]) -> T:
-        """What the job returns, or raises. The job goes on to its end when the caller is cancelled."""
+        """What the job returns, or raises. The job goes on to its end when the caller is cancelled.
+
+        Raises RuntimeError behind `end`: nobody would ever come for the job, and the caller would wait for ever.
+        """
+        if self._ended:
+            message = f"{self._thread.name} has ended"
+            raise RuntimeError(message)
         future: asyncio.Future[T] = self._loop.create_future()
         self._jobs.put((job, future))  # type: ignore[arg-type]  # a queue of jobs of any type
         return await future
 
     def end(self) -> None:
         """No more jobs; the thread ends behind the last one."""
+        self._ended = True
         self._jobs.put(None)
 
     def _work(self) -> None:
         while (item := self._jobs.get()) is not None:
             job, future = item
             self.busy_since = time.monotonic()
+            result: object = None
             try:
                 result = job()
             except BaseException as error:  # noqa: BLE001  # it is the caller's, who waits on the loop
-                self._report(future.set_exception, future, error)
+                # asyncio refuses a StopIteration, and whoever waits would wait for ever.
+                told = RuntimeError(repr(error)) if isinstance(error, StopIteration) else error
+                self._report(future.set_exception, future, told)
             else:
                 self._report(future.set_result, future, result)
             self.busy_since = None
-            del item, job, future  # an idle thread keeps nothing of its last job alive
+            del item, job, future, result  # an idle thread keeps nothing of its last job alive
 
     def _report(self, report: Callable[..., None], future: asyncio.Future[object], value: object) -> None:
         def told() -> None:

@@ -120,7 +120,8 @@ def prepare(
 ) -> Prepared:
     """Surveys, asks the guards, and stages what may go ahead; the live database is only read.
 
-    Approvals that name nothing in the plan are passed over: they were given for another one. Raises DriftError; BusyError (`stage-yielded`) where somebody wrote meanwhile, and the stage came to nothing.
+    Approvals that name nothing in the plan are passed over: they were given for another one. Raises DriftError; BusyError
+    (`stage-yielded`) where somebody wrote meanwhile, and the stage came to nothing.
     """
     made_at, started = datetime.now(UTC), time.monotonic()
     mark, shape = database.mark(), database.shape()

@@ -44,7 +44,6 @@ __all__ = [
     "plan",
     "plan_script",
     "prepare",
-    "record_approval",
 ]
 
 
@@ -209,10 +208,13 @@ def prepare(
 
 
 def approvals(target: Target) -> Given:
-    """Who approved which operations, by plan id; see `approvals.given`. Raises DriftError."""
+    """The approvals that stand, by plan id; see `approvals.given`. Raises DriftError."""
     from driftengine import approvals as given_approvals
+    from driftengine.backup_files import folder_for
+    from driftengine.dialects.chosen import named
 
-    return given_approvals.given(_named_folder(target))
+    name = named(target.url, target.models.directory)
+    return given_approvals.given(folder_for(target.backup.directory, name))
 
 
 def _standing(target: Target) -> Given:
@@ -221,22 +223,6 @@ def _standing(target: Target) -> Given:
         return approvals(target)
     except (HistoryError, BusyError):
         return {}
-
-
-def record_approval(target: Target, plan_id: str, operations: Sequence[str], by: str) -> None:
-    """Remembers that somebody approved operations of a plan. Raises BackupError, HistoryError, BusyError."""
-    from driftengine import approvals as given_approvals
-    from driftengine.dialects.chosen import named
-
-    name = named(target.url, target.models.directory)
-    given_approvals.record(_named_folder(target), name, plan_id, operations, by)
-
-
-def _named_folder(target: Target) -> Path:
-    from driftengine.backup_files import folder_for
-    from driftengine.dialects.chosen import named
-
-    return folder_for(target.backup.directory, named(target.url, target.models.directory))
 
 
 def history(target: Target, migration: str | None = None) -> Document:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from driftengine import ahead, history, journal
 from driftengine import backup as backups
+from driftengine.approvals import outgrown
 from driftengine.backup_files import folder_for, journal_of, make_folder
 from driftengine.choice import (
     MIGRATED,
@@ -32,10 +33,11 @@ from driftengine.stage import discard, sweep_workspaces
 from driftengine.survey import survey
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from driftengine.ahead import Prepared
+    from driftengine.approvals import Given
     from driftengine.changes import SqlValue
     from driftengine.desired import Desired
     from driftengine.dialects.base import Database, Dialect, WriteTransaction
@@ -53,15 +55,14 @@ DEFERRED, FAILED = "deferred", "failed"
 class Request:
     """What was asked for: a certain plan or any, approvals by operation id or code, and who asked.
 
-    `standing` are approvals that were given before: by plan id, from an operation's id to who gave it. Those of another
-    plan do not count.
+    `standing` are approvals that were given before. Those of another plan do not count.
     """
 
     plan_id: str | None = None
     approve: tuple[str, ...] = ()
     dry_run: bool = False
     allowed_by: str = ""
-    standing: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    standing: Given = field(default_factory=dict)
 
     def approvals(self, plan: Plan) -> tuple[str, ...]:
         """The ids and codes that are approved of that plan."""
@@ -71,8 +72,14 @@ class Request:
         """Who or what allowed these operations of the plan: who had approved some of them before, and whoever asked."""
         given = self.standing.get(plan.id, {})
         ids = (plan.operation_id(one.number) for one in operations)
-        people = dict.fromkeys(given[one] for one in ids if one in given)
+        people = dict.fromkeys(given[one].by for one in ids if one in given)
         return "; ".join([*(f"approved by {one}" for one in people), self.allowed_by])
+
+    def less(self, plan: Plan, ids: Iterable[str]) -> Request:
+        """Without those of the plan's approvals that were given before for these operations."""
+        gone = frozenset(ids)
+        left = {one: given for one, given in self.standing.get(plan.id, {}).items() if one not in gone}
+        return replace(self, standing={**self.standing, plan.id: left})
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +149,8 @@ class Applier:
         if prepared is None or self.request.dry_run:
             return None
         try:
-            applied = self._carried_out_prepared(database, prepared) if self._fits(prepared) else None
+            fits = self._fits(database, prepared)
+            applied = self._carried_out_prepared(database, prepared) if fits else None
         except BusyError:
             raise  # nothing has happened: it is as good at the next try
         except BaseException:
@@ -154,10 +162,11 @@ class Applier:
             self._locking = False
         return applied
 
-    def _fits(self, prepared: Prepared) -> bool:
+    def _fits(self, database: Database, prepared: Prepared) -> bool:
         """True when it is what is asked for now, and its backup is still there: anybody may prune."""
         try:
-            approved = approved_by(prepared.found, self.request.approvals(prepared.found.plan))
+            # Rows may have come between the look that counted the approvals and the mark of the stage.
+            approved = approved_by(prepared.found, self._approvals(database, prepared.found))
         except PlanError:
             return False
         return (
@@ -166,6 +175,14 @@ class Applier:
             and ahead.same_wish(prepared, self.desired)
             and (prepared.backup is None or backups.is_there(prepared.backup))
         )
+
+    def _approvals(self, database: Database, found: Survey) -> tuple[str, ...]:
+        """The ids and codes that are approved; what concerns more rows now than were shown is held again."""
+        given = self.request.standing.get(found.plan.id, {})
+        grown = outgrown(self.dialect, database, found, given)
+        self._warnings += grown.values()
+        self.request = self.request.less(found.plan, grown)
+        return self.request.approvals(found.plan)
 
     def _carried_out_prepared(self, database: Database, prepared: Prepared) -> Applied | None:
         if prepared.stage is not None:
@@ -178,7 +195,7 @@ class Applier:
         """The first try; None when somebody committed meanwhile, so that nothing of it can be relied on."""
         with database.snapshot():
             found = self._survey(database)
-            choice = choose(database, found, self.request.approvals(found.plan))
+            choice = choose(database, found, self._approvals(database, found))
         if choice.settled is not None:
             return self._settle(database, found, choice)
         if self.request.dry_run:
@@ -213,7 +230,7 @@ class Applier:
         with self.opened() as database:
             with self._locked(database) as transaction:
                 found = self._survey(database)
-                choice = choose(database, found, self.request.approvals(found.plan))
+                choice = choose(database, found, self._approvals(database, found))
                 if choice.settled is not None:
                     return _without_applying(found, choice)
                 stage = self._stage(self.target, database, found, choice)
@@ -274,16 +291,7 @@ class Applier:
 
     def _survey(self, database: Database) -> Survey:
         found = survey(self.dialect, database, self.target, self.desired)
-        wanted = self.request.plan_id
-        if wanted is not None and wanted != found.plan.id:
-            raise PlanError(
-                f"the plan {wanted} no longer fits",
-                code="plan-stale",
-                why=f"the models or the database have changed since; the plan is now {found.plan.id}"
-                if found.plan.operations
-                else "there is nothing left to do",
-                fix="run `driftd plan` and look at it again",
-            )
+        found.plan.require(self.request.plan_id)
         return found
 
     def _settle(self, database: Database, found: Survey, choice: Choice) -> Applied:

@@ -1,41 +1,59 @@
-"""Approvals that survive whoever was told of them: lines of the journal, each bound to one plan."""
+"""Approvals that survive whoever was told of them: lines of the journal, each bound to one plan.
+
+They end with that plan: by a migration, or as soon as a session finds another one. What was approved for the rows that
+were shown is not approved for more of them.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from driftengine import journal
 from driftengine.backup_files import journal_of, make_folder
+from driftengine.risk import DESTRUCTIVE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from driftengine.dialects.base import Database, Dialect
     from driftengine.journal import Record
+    from driftengine.survey import Survey
 
-APPROVED = "approved"
-Given: TypeAlias = "Mapping[str, Mapping[str, str]]"
+APPROVED, WITHDRAWN = "approved", "withdrawn"
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """Who approved an operation, and how many rows it concerned then; None where nobody had counted them."""
+
+    by: str
+    count: int | None = None
+
+
+Given: TypeAlias = "Mapping[str, Mapping[str, Approval]]"  # by plan id, then by an operation's id
 
 
 def given(folder: Path) -> Given:
-    """Who approved which operations: by plan id, from an operation's id to a name. Raises HistoryError, BusyError.
+    """The approvals that stand, by plan id and an operation's id. Raises HistoryError, BusyError.
 
     Nothing that came before the last migration, rollback or restore: a plan may come again after one of these (what was
-    rolled back is wanted by the models still), and nobody has approved that.
+    rolled back is wanted by the models still), and nobody has approved that. Nothing of a plan that was withdrawn since.
     """
     return standing(journal.read(journal_of(folder)).records)
 
 
 def standing(records: Sequence[Record]) -> Given:
     """The approvals among the lines of a journal that still hold."""
-    found: dict[str, dict[str, str]] = {}
+    found: dict[str, dict[str, Approval]] = {}
     for record in records:
         if record.event == APPROVED:
-            plan = str(record.detail.get("plan_id"))
-            given_by = found.setdefault(plan, {})
-            for one in record.detail.get("operations", ()):
-                given_by.setdefault(str(one), str(record.detail.get("by", "")))
+            _add(found.setdefault(str(record.detail.get("plan_id")), {}), record.detail)
+        elif record.event == WITHDRAWN:
+            for plan in record.detail.get("plans", ()):
+                found.pop(str(plan), None)
         elif record.event == "restored" or (
             record.detail.get("hash") and record.detail.get("kind") != "meeting"
         ):
@@ -43,15 +61,59 @@ def standing(records: Sequence[Record]) -> Given:
     return found
 
 
-def record(folder: Path, database: str, plan_id: str, operations: Sequence[str], by: str) -> None:
+def _add(found: dict[str, Approval], detail: Mapping[str, Any]) -> None:
+    """The first who approved an operation did, until somebody approves it for more rows."""
+    counts = detail.get("counts") or {}
+    for one in map(str, detail.get("operations", ())):
+        count = counts.get(one)
+        approval = Approval(str(detail.get("by", "")), count if isinstance(count, int) else None)
+        before = found.setdefault(one, approval)
+        if approval.count is not None and (before.count is None or approval.count > before.count):
+            found[one] = approval
+
+
+def record(
+    folder: Path, database: str, plan_id: str, operations: Sequence[str], by: str, counts: Mapping[str, int]
+) -> None:
     """Notes in the journal of `folder` who approved which operations of a plan of the database at that path.
 
-    Raises BackupError (`backup-folder`), HistoryError (`journal-unwritable`), BusyError.
+    `counts` are the rows that they concern, by an operation's id, as far as they were shown. Raises BackupError
+    (`backup-folder`), HistoryError (`journal-unwritable`), BusyError.
     """
     path = Path(database)
     like = next(place for place in (path, *path.parents) if place.exists()).stat()
     make_folder(folder, like)
-    detail = {"plan_id": plan_id, "operations": list(operations), "by": by}
-    journal.append(
-        journal_of(folder), journal.Record(APPROVED, journal.timestamp(datetime.now(UTC)), detail=detail)
-    )
+    detail = {"plan_id": plan_id, "operations": list(operations), "by": by, "counts": dict(counts)}
+    _append(folder, APPROVED, detail)
+
+
+def withdraw(folder: Path, plans: Iterable[str], why: str) -> None:
+    """Notes that nothing of these plans is approved any more. Raises HistoryError (`journal-unwritable`), BusyError."""
+    _append(folder, WITHDRAWN, {"plans": sorted(plans), "why": why})
+
+
+def _append(folder: Path, event: str, detail: Mapping[str, Any]) -> None:
+    line = journal.Record(event, journal.timestamp(datetime.now(UTC)), detail=detail)
+    journal.append(journal_of(folder), line)
+
+
+def outgrown(
+    dialect: Dialect, database: Database, found: Survey, given: Mapping[str, Approval]
+) -> dict[str, str]:
+    """What of a plan's approvals no longer counts, by an operation's id, each with a sentence for people.
+
+    These are destructive operations that concern more rows now than when they were approved. Raises DatabaseError.
+    """
+    grown: dict[str, str] = {}
+    for one in found.plan.operations:
+        name = found.plan.operation_id(one.number)
+        approval, held = given.get(name), one.judgement.hold and one.judgement.risk == DESTRUCTIVE
+        query = dialect.concerned(one.difference, found.actual) if held and approval is not None else None
+        if query is None or approval is None or approval.count is None or database.reader() is None:
+            continue
+        count = database.offending(query).count
+        if count > approval.count:
+            what = f"{one.judgement.kind.replace('_', ' ')} {one.difference.name}"
+            rows = f"it concerns {count} rows now, and {approval.count} when {approval.by} approved it"
+            grown[name] = f"the approval of {name} ({what}) no longer counts: {rows}"
+    return grown

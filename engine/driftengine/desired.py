@@ -149,6 +149,8 @@ def _inputs(source: ModelSource, sources: Iterable[str], reads: Mapping[str, Seq
     return Inputs(
         files=tuple(sorted(files)),
         folders=tuple(reads.get("folders", ())),
+        listed=tuple(reads.get("listed", ())),
+        asked=tuple(reads.get("asked", ())),
         environment=tuple(reads.get("environment", ())),
         libraries=tuple(reads.get("libraries", ())),
         python=(find_interpreter(source.python) or source.python) if asked else "",

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 # Some hundred paths are asked for within milliseconds: a Path for each would double that, and resolve() follows links.
 # ruff: noqa: PTH100, PTH111, PTH113, PTH114, PTH116, PTH118, PTH120, PTH122, PTH123
 
-MODULES = (".py", ".so", ".pyd")
+MODULES = (".py", ".so", ".pyd", ".pyc")
 DISTRIBUTIONS = (".dist-info", ".egg-info", ".pth", ".egg-link")
 # Another in each shell or terminal: no reason to load anew where models take all variables without naming one.
 TERMINAL = frozenset(
@@ -36,6 +37,9 @@ TICK, COARSE_TICK = (
     2 * SECOND + SECOND // 20,
 )  # the 10 ms of a kernel's clock, the 2 s of FAT; with a margin
 FILE, FOLDER, LIBRARY, INTERPRETER = "file", "folder", "library", "interpreter"
+LISTED, ASKED = "listed", "asked"
+# What SQLite and editors put beside a file, and take away again.
+PASSING = ("-journal", "-wal", "-shm", "~")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,8 @@ class Inputs:
         databases: SQLite files that were opened. No footprint covers them: closing a descriptor of one would drop the
             locks that this process holds on it (https://www.sqlite.org/howtocorrupt.html, 2.2). Where there are any,
             nothing is remembered, and who keeps the models loaded loads them anew when such a database's schema moved.
+        listed: folders whose names the models themselves asked for: any name there may mean something to them.
+        asked: paths of which they asked whether something is there. Never opened: one may be a database.
     """
 
     files: tuple[str, ...] = ()
@@ -61,10 +67,12 @@ class Inputs:
     python: str = ""
     missing: tuple[str, ...] = ()
     databases: tuple[str, ...] = ()
+    listed: tuple[str, ...] = ()
+    asked: tuple[str, ...] = ()
 
     def joined(self, other: Inputs) -> Inputs:
         """Both together, with the other's interpreter where it has one: what to watch after a look that failed."""
-        names = ("files", "folders", "environment", "libraries", "missing", "databases")
+        names = ("files", "folders", "environment", "libraries", "missing", "databases", "listed", "asked")
         both = {name: tuple(sorted({*getattr(self, name), *getattr(other, name)})) for name in names}
         return Inputs(python=other.python or self.python, **both)
 
@@ -84,7 +92,7 @@ class Seen:
     """One input as it was found.
 
     Args:
-        kind: FILE, FOLDER, LIBRARY or INTERPRETER.
+        kind: FILE, FOLDER, LIBRARY, INTERPRETER, LISTED or ASKED.
         path: where it is.
         stat: None where there was nothing.
         content: what counts, a hash or names; "" where there was nothing, a word for what could not be read.
@@ -137,6 +145,8 @@ def measure(
     seen = [_file(path, trusted.get(path), gone=taken_at) for path in inputs.files]
     seen += [_file(path, trusted.get(path)) for path in (*inputs.missing, *_settings(inputs.python))]
     seen += [_folder(path, inputs.files) for path in inputs.folders]
+    seen += [_listing(path) for path in inputs.listed]
+    seen += [Seen(ASKED, path, None, _what_is(path)) for path in inputs.asked]
     seen += [_library(path) for path in inputs.libraries]
     if inputs.python:
         seen.append(_interpreter(inputs.python))
@@ -179,6 +189,8 @@ def find_interpreter(python: str) -> str | None:
 
 
 def _stirred(one: Seen, taken_at: int) -> bool:
+    if one.kind == ASKED:
+        return _what_is(one.path) != one.content
     now = _stat(one.path)
     if now != one.stat or (now is not None and not _quiet(now, taken_at)):
         return True
@@ -245,7 +257,7 @@ def _folder(path: str, files: Iterable[str]) -> Seen:
     try:
         with os.scandir(path) as entries:
             for entry in entries:
-                if entry.name.startswith(".") or entry.name == "__pycache__":
+                if not _counts(entry.name):
                     continue
                 if entry.name.endswith(endings):
                     names.append(entry.name)
@@ -259,6 +271,31 @@ def _folder(path: str, files: Iterable[str]) -> Seen:
     except OSError as error:
         return Seen(FOLDER, path, found, f"unreadable: {error.strerror}" if found else "")
     return Seen(FOLDER, path, found, json.dumps(sorted(names)), max(times), tuple(sorted(inside)))
+
+
+def _listing(path: str) -> Seen:
+    """A folder that the models list: all names in it, but hidden ones and those that come and go beside others."""
+    found, names = _stat(path), []
+    try:
+        with os.scandir(path) as entries:
+            lasting = (entry for entry in entries if not entry.name.endswith(PASSING))
+            names = [entry.name + os.sep * entry.is_dir() for entry in lasting if _counts(entry.name)]
+    except OSError as error:
+        return Seen(LISTED, path, found, f"unreadable: {error.strerror}" if found else "")
+    # Its own time: of a name that has gone nothing else tells.
+    return Seen(LISTED, path, found, json.dumps(sorted(names)), found.changed if found else 0)
+
+
+def _counts(name: str) -> bool:
+    return name[0] != "." and name != "__pycache__"
+
+
+def _what_is(path: str) -> str:
+    """What a path leads to: `folder`, `file` (anything else), or "" where nothing is or may be seen."""
+    try:
+        return "folder" if stat.S_ISDIR(os.stat(path).st_mode) else "file"
+    except (OSError, ValueError):
+        return ""
 
 
 def _package_changed(folder: os.DirEntry[str]) -> int | None:

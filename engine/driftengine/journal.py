@@ -34,8 +34,8 @@ POLL = 0.005
 class Record:
     """One line.
 
-    `event` is `backup`, `approved`, `migrated`, `restoring`, `restored`, `pruned` or `failed`; `at` is UTC, ISO 8601; `detail`
-    belongs to the event. A record of a history row carries its `id`, `migration_id`, `previous` and `hash` there.
+    `event` is `backup`, `approved`, `withdrawn`, `migrated`, `restoring`, `restored`, `pruned` or `failed`; `at` is UTC, ISO
+    8601; `detail` belongs to the event. A record of a history row carries its `id`, `migration_id`, `previous` and `hash` there.
     """
 
     event: str

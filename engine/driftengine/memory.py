@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+from _thread import get_ident  # as threading has it, whose import would cost a cold check a millisecond
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -33,8 +34,8 @@ def read(path: Path) -> Any:
 
 def write(path: Path, document: Mapping[str, Any]) -> bool:
     """Keep a document, whole or not at all. False when it cannot be kept."""
-    # A name of this process's own is enough: two that remember the same at once write the same.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    # A name of this thread's own is enough: two that remember the same at once write the same.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{get_ident()}")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not _ours_alone(path.parent.lstat(), stat.S_ISDIR):

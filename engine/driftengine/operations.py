@@ -105,6 +105,18 @@ class Plan:
         """How people name an operation of this plan."""
         return f"{self.id}-{number}"
 
+    def require(self, wanted: str | None) -> None:
+        """Raises PlanError (`plan-stale`) when a certain plan is wanted, by its id, and this is another one."""
+        if wanted is not None and wanted != self.id:
+            raise PlanError(
+                f"the plan {wanted} no longer fits",
+                code="plan-stale",
+                why=f"the models or the database have changed since; the plan is now {self.id}"
+                if self.operations
+                else "there is nothing left to do",
+                fix="run `driftd plan` and look at it again",
+            )
+
     def runnable(self, approved: Iterable[int] = ()) -> tuple[Operation, ...]:
         """The operations that go ahead: not held, or approved, and nothing that they need is left out."""
         approved = set(approved)

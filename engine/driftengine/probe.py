@@ -7,7 +7,7 @@ stdout and stderr that it was started with.
 
 Request: `{mode: "schema"|"values", specs, directory, pythonpath, timeout, table, column, count}`. Answer: `{status:
 "ok", ...}`, or `{status: "error", code, what, why, fix}`, both with `sources` and `reads: {files, missing, folders,
-databases, environment, libraries}`. `driftengine.probe_process` is the other end.
+listed, asked, databases, environment, libraries}`. `driftengine.probe_process` is the other end.
 """
 
 from __future__ import annotations
@@ -419,7 +419,9 @@ def main(descriptor: int) -> NoReturn:
     faulthandler.enable()
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     request = json.loads(sys.stdin.buffer.readline())
-    signal.alarm(int(request["timeout"]) + 10)  # ends us where the process that waits for us was killed
+    # Ends us where the process that waits for us was killed. Models may use the one alarm there is themselves.
+    signal.alarm(int(request["timeout"]) + 10)
+    faulthandler.dump_traceback_later(request["timeout"] + 10, exit=True)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # models that read stdin find its end
     sys.argv = ["driftd-probe"]
     document = memoryview(json.dumps(answer(request)).encode("ascii") + b"\n")

@@ -14,17 +14,18 @@ from typing import TYPE_CHECKING
 
 from driftengine import ahead, approvals, documents
 from driftengine.apply import Applier, Request
+from driftengine.approvals import outgrown
 from driftengine.backup_files import folder_for
 from driftengine.choice import approved_by
 from driftengine.dialects.base import Glance
 from driftengine.dialects.chosen import DIALECT, opened
-from driftengine.errors import BusyError, DriftError, HistoryError, PlanError
+from driftengine.errors import BusyError, DatabaseError, DriftError, HistoryError, PlanError
 from driftengine.loaded import LoadedModels
 from driftengine.stage import discard
 from driftengine.survey import survey
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from driftengine.dialects.base import Database
     from driftengine.documents import Document
     from driftengine.footprint import Inputs
+    from driftengine.operations import Plan
     from driftengine.stage import Progress
     from driftengine.survey import Survey
     from driftengine.target import Target
@@ -75,13 +77,13 @@ class Session:
 
     def __init__(self, target: Target, *, memory: Path | None = None) -> None:
         self.target = target
-        self._models = LoadedModels(target.models, memory)
+        self._models = LoadedModels(target.models, memory, own=self._own)
         self._held: Database | None = None
         self._looked: _Looked | None = None
-        self._loaded_on: object = None
         self._kept: _Kept | None = None
         self._staging = False
         self._swept = False
+        self._ended: set[str] = set()
         self._warnings: list[str] = []
 
     # --- what is known
@@ -122,8 +124,18 @@ class Session:
     def _database(self) -> Database:
         """The target's database, awake or resting."""
         if self._held is None:
-            self._held = opened(self.target.url, self.target.models.directory, tidy=True, wake=False)
+            # Nothing is written in mode observe, and emptying a log into the database is writing.
+            tidy = self.target.mode != "observe"
+            self._held = opened(self.target.url, self.target.models.directory, tidy=tidy, wake=False)
         return self._held
+
+    def _own(self) -> tuple[str, object]:
+        """The database's path, and what tells of every commit in it; None where nothing can be told now."""
+        database = self._database()
+        try:
+            return database.name, database.mark()
+        except DatabaseError:
+            return database.name, None
 
     def _lent(self) -> AbstractContextManager[Database]:
         """The database for somebody who would close it: awake, and still ours afterwards."""
@@ -155,11 +167,8 @@ class Session:
         return {**before.document, "stage": self.stage_document()}
 
     def _desired(self, *, fresh: bool, cancelled: Callable[[], bool] | None) -> Desired:
-        models, shape = self._models, self._database().shape()
-        # Models that read a database (reflection) are as old as its schema.
-        reflected = bool(models.inputs.databases) and shape != self._loaded_on
-        if models.desired is None or fresh or reflected or models.moved():
-            self._loaded_on = shape
+        models = self._models
+        if models.desired is None or fresh or models.moved():
             return models.load(fresh=fresh, cancelled=cancelled)
         return models.desired
 
@@ -167,8 +176,11 @@ class Session:
         self._warnings = []
         self._sweep_once()
         plan = found.plan
-        given = frozenset(self._given().get(plan.id, ()))
-        approved = frozenset(o.number for o in plan.operations if plan.operation_id(o.number) in given)
+        given = self._standing(plan)
+        grown = outgrown(DIALECT, self._database(), found, given)
+        self._warnings += grown.values()
+        counts = given.keys() - grown.keys()
+        approved = frozenset(o.number for o in plan.operations if plan.operation_id(o.number) in counts)
         runnable = plan.runnable(approved)
         held = [o for o in plan.operations if o not in runnable]
         inputs = self._models.inputs
@@ -188,19 +200,24 @@ class Session:
 
     # --- approvals
 
-    def approve(self, words: Sequence[str], *, by: str) -> tuple[str, ...]:
+    def approve(self, words: Sequence[str], *, by: str, plan_id: str | None = None) -> tuple[str, ...]:
         """Approves operations of the plan as it is now, by id or code, all or none; returns all that are approved.
 
-        An approval outlives this process, and ends with the plan. Raises PlanError (`approval-unknown`), and all that
-        `look` raises; BackupError, HistoryError where it cannot be written down.
+        An approval outlives this process, and ends with the plan; that of a destructive operation is for as many rows as
+        it concerns now. Raises PlanError (`approval-unknown`; `plan-stale` where the plan is not the one of `plan_id`),
+        and all that `look` raises; BackupError, HistoryError where it cannot be written down.
         """
         self.look()
         looked = self._known()
         plan = looked.found.plan
+        plan.require(plan_id)
         told = [plan.operation_id(number) for number in sorted(approved_by(looked.found, words))]
         if told:
-            name = self._database().name
-            approvals.record(self._folder(), name, plan.id, told, by)
+            if plan.id in self._ended:  # what was given for it before must not come back with this
+                self._withdraw({plan.id})
+            rows = {one["operation"]: one["count"] for one in looked.document["held"]}
+            counts = {one: rows[one] for one in told if one in rows}
+            approvals.record(self._folder(), self._database().name, plan.id, told, by, counts)
         self._looked = self._documented(looked.mark, looked.found, looked.document["timings_ms"])
         return self._looked.approved
 
@@ -211,6 +228,23 @@ class Session:
         except (HistoryError, BusyError) as error:
             self._warnings.append(f"approvals cannot be read: {error}")
             return {}
+
+    def _standing(self, plan: Plan) -> Mapping[str, approvals.Approval]:
+        """The approvals of this plan. Those of any other have ended, and do not come back with theirs."""
+        given = self._given()
+        if self.target.mode != "observe":
+            self._ended |= given.keys() - {plan.id}
+        ended = self._ended & given.keys()
+        if ended:
+            try:
+                self._withdraw(ended)
+            except (HistoryError, BusyError) as error:
+                self._warnings.append(f"that approvals have ended cannot be written down: {error}")
+        return {} if plan.id in ended else given.get(plan.id, {})
+
+    def _withdraw(self, plans: Collection[str]) -> None:
+        approvals.withdraw(self._folder(), plans, "the plan was another one")
+        self._ended.difference_update(plans)
 
     def _folder(self) -> Path:
         return folder_for(self.target.backup.directory, self._database().name)
@@ -313,7 +347,8 @@ class Session:
         that nobody freed has put everything off.
         """
         desired = self._desired(fresh=False, cancelled=None)
-        request = Request(None, tuple(approve), allowed_by=allowed_by, standing=self._given())
+        standing = {plan: given for plan, given in self._given().items() if plan not in self._ended}
+        request = Request(None, tuple(approve), allowed_by=allowed_by, standing=standing)
         applier = Applier(DIALECT, self._lent, self.target, desired, request, progress)
         if self._kept is not None:
             applier.prepared, applier.mark = self._kept.prepared, self._kept.taken.mark

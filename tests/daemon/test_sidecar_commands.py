@@ -11,7 +11,18 @@ from typing import TYPE_CHECKING
 import pytest
 
 from driftd.client import Client
-from support.sidecars import CONFIGURATION, MODELS, NARROWER, PATIENCE, WIDER, columns, house, make, running
+from support.sidecars import (
+    CONFIGURATION,
+    MODELS,
+    NARROWER,
+    PATIENCE,
+    WIDER,
+    columns,
+    execute,
+    house,
+    make,
+    running,
+)
 from support.sockets import as_nobody, socket_folder
 
 if TYPE_CHECKING:
@@ -165,8 +176,9 @@ ASK = """
 import sys
 from driftd.client import Client, NotAllowed
 with Client(sys.argv[1]) as client:
-    print(client.do_status()["verdict"])
-    for ask in (client.do_stage, client.do_pause, client.do_reload):
+    status = client.do_status()
+    print(status["verdict"], *(len(one["rows"]) for one in status["targets"][0]["held"]))
+    for ask in (client.do_stage, client.do_pause, client.do_reload, lambda: client.do_status(holders=True)):
         try:
             ask()
         except NotAllowed as error:
@@ -182,15 +194,16 @@ for command in "status", "pause":
 
 
 def test_another_user_may_look_where_that_is_allowed_and_never_touch(folder: Path) -> None:
-    """Where `readable` is set, status is answered and nothing else; else not even the socket opens: 77."""
+    """Where `readable` is set, status is answered, without rows of the database, and nothing else; else the socket is shut: 77."""
     if os.geteuid() != 0:
         pytest.skip("only root can act as another user")
     make(folder / "app.db")
+    execute(folder / "app.db", "UPDATE task SET title = 'secret'")
     readable = CONFIGURATION.replace('socket = "d.sock"', 'socket = "d.sock"\nreadable = true')
-    with running(house(folder, configuration=readable)) as sidecar:
-        sidecar.state("in_sync")
-        assert as_nobody(ASK, sidecar.socket).split() == ["healthy", *["not-allowed"] * 3]
-        assert sidecar.entry()["state"] == "in_sync"
+    with running(house(folder, models=NARROWER, configuration=readable)) as sidecar:
+        assert len(sidecar.state("held")["held"][0]["rows"]) == 1
+        assert as_nobody(ASK, sidecar.socket).split() == ["attention", "0", *["not-allowed"] * 4]
+        assert sidecar.entry()["state"] == "held"
         assert sidecar.stop() == 0
     with running(house(folder)) as sidecar:
         sidecar.state("in_sync")

@@ -32,7 +32,9 @@ class Kept:
         self.watcher = Watcher(lambda _owner: None)
         self.watching = Worker("watcher")
         self.told: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        around = Around(self.watcher, self.watching, Turns(), self._tell, None)
+        around = Around(
+            self.watcher, self.watching, Turns(), self._tell, lambda: True, lambda _name: None, None
+        )
         self.keeper = Keeper(wanted_targets(configuration)[name], None, around)
 
     def _tell(self, event: dict[str, Any]) -> None:
@@ -98,6 +100,40 @@ def test_a_pause_right_before_the_stager_begins_is_heard(
 
     asyncio.run(story())
     assert started == []
+
+
+def test_a_check_while_a_stage_is_made_waits_for_the_look_that_follows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Models that are saved back while a stage is made of what they were: the answer is of what they are."""
+    make(tmp_path / "app.db")
+    house(tmp_path, models=WIDER)
+
+    async def never(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(keepers, "stage_apart", never)
+
+    async def story() -> dict[str, Any]:
+        async with kept(tmp_path) as one:
+            await one.until(lambda entry: entry["busy"] == "stage")
+            (tmp_path / "models.sql").write_text(MODELS, encoding="utf-8")
+            return await one.keeper.looked(fresh=False)
+
+    assert asyncio.run(story())["in_sync"]
+
+
+def test_stopping_twice_is_stopping_once(tmp_path: Path) -> None:
+    """Whoever asks again waits for the same end, and gets the same answer."""
+    make(tmp_path / "app.db")
+    house(tmp_path)
+
+    async def story() -> list[bool]:
+        async with kept(tmp_path) as one:
+            await one.state("in_sync")
+            return [*await asyncio.gather(one.keeper.stop(), one.keeper.stop()), await one.keeper.stop()]
+
+    assert asyncio.run(story()) == [True, True, True]
 
 
 def test_a_database_that_hung_is_well_again_when_it_answers(

@@ -91,7 +91,8 @@ def test_a_target_that_was_removed_is_free_for_another_daemon(tmp_path: Path) ->
             assert [one["target"] for one in sidecar.result("status")["targets"]] == ["app"]
             assert problems(sidecar) == ["target-served"]
             assert other.stop() == 0
-        assert sidecar.result("reload")["added"] == ["web"]
+        sidecar.result("reload")  # the watcher may have been faster, now that the database is free
+        assert [one["target"] for one in sidecar.result("status")["targets"]] == ["app", "web"]
         assert problems(sidecar) == []
 
 
@@ -125,6 +126,53 @@ def test_a_configuration_that_vanishes_and_comes_back_changes_nothing(tmp_path: 
         assert until_reloaded(sidecar, WINDOW)["kept"] == ["app"]
         assert problems(sidecar) == []
         assert sidecar.entry()["looked_at"] == looked_at
+
+
+def test_no_other_file_is_served_while_the_one_that_was_found_is_away(tmp_path: Path) -> None:
+    """Found in the working directory at the start, moved away: neither the shipped configuration nor another takes its place."""
+    make(tmp_path / "app.db")
+    sidecar = house(tmp_path)
+    sidecar.configured = ()
+    with running(sidecar):
+        sidecar.state("in_sync")
+        (tmp_path / "driftd.toml").rename(tmp_path / "aside")
+        refused = sidecar.error("reload")
+        assert (refused["code"], "is gone" in refused["what"]) == ("configuration-missing", True)
+        assert [one["target"] for one in sidecar.result("status")["targets"]] == ["app"]
+        (tmp_path / "aside").rename(tmp_path / "driftd.toml")
+        assert sidecar.result("reload")["kept"] == ["app"]
+
+
+def test_one_database_that_cannot_be_had_costs_no_other_target(tmp_path: Path) -> None:
+    """All targets change and one new one is refused: those that were served are served as before."""
+    make(tmp_path / "app.db")
+    make(tmp_path / "web.db")
+    (tmp_path / "beside").mkdir()
+    with running(house(tmp_path, configuration=WINDOW)) as sidecar:
+        looked_at = sidecar.state("in_sync")["looked_at"]
+        (tmp_path / "beside" / "models.sql").write_text(MODELS, encoding="utf-8")
+        configure(tmp_path / "beside", WINDOW.replace("app", "web").replace("web.db", "../web.db"))
+        with running(Sidecar(tmp_path / "beside")) as other:
+            other.state("in_sync", target="web")
+            configure(tmp_path, WINDOW.replace("window", "observe") + WEB)
+            assert sidecar.error("reload")["code"] == "target-served"
+            entry = sidecar.entry()
+            assert (entry["mode"], entry["state"], entry["looked_at"]) == ("window", "in_sync", looked_at)
+
+
+def test_a_link_that_leads_to_another_database_is_followed(tmp_path: Path) -> None:
+    """The path of the target is a symbolic link; pointed elsewhere, that is what is looked at, locked and shown."""
+    make(tmp_path / "v1.db")
+    make(tmp_path / "v2.db", WIDER)
+    (tmp_path / "app.db").symlink_to("v1.db")
+    with running(house(tmp_path)) as sidecar:
+        assert sidecar.state("in_sync")["database"] == str(tmp_path / "v1.db")
+        (tmp_path / "new").symlink_to("v2.db")
+        (tmp_path / "new").replace(tmp_path / "app.db")
+        entry = sidecar.until(
+            lambda one: one["database"] == str(tmp_path / "v2.db") and one["state"] == "held"
+        )
+        assert [one["name"] for one in entry["held"]] == ["state"]
 
 
 def test_what_cannot_be_changed_while_it_runs_is_told(tmp_path: Path) -> None:

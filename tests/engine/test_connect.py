@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import sqlite3
+import stat
 import tempfile
 import time
 from contextlib import closing
@@ -203,6 +204,45 @@ def test_a_missing_database_is_made_only_when_asked(tmp_path: Path, write: bool)
     with closing(connect(location, write=True, create=True)) as connection:
         connection.execute("CREATE TABLE t (a)")
     assert state_of(location) == "present"
+
+
+@pytest.mark.parametrize(
+    ("folder", "expected"), [(0o755, 0o644), (0o770, 0o660), (0o2750, 0o640), (0o700, 0o600), (0o1777, 0o644)]
+)
+def test_a_new_database_is_for_whoever_may_use_its_folder(tmp_path: Path, folder: int, expected: int) -> None:
+    """A daemon's own umask would lock the service out: the folder tells, and the owner of it, where root makes the file."""
+    place = tmp_path / "data"
+    place.mkdir()
+    place.chmod(folder)
+    if os.geteuid() == 0:
+        os.chown(place, 12345, 12346)
+    umask = os.umask(0o077)
+    try:
+        with closing(connect(at(place / "app.db"), write=True, create=True)) as connection:
+            connection.execute("PRAGMA journal_mode = wal")
+            connection.execute("CREATE TABLE t (a)")
+            made = {path.name: path.stat() for path in place.iterdir()}
+    finally:
+        os.umask(umask)
+    assert made.keys() == {"app.db", "app.db-wal", "app.db-shm"}
+    assert {stat.S_IMODE(found.st_mode) for found in made.values()} == {expected}
+    assert {(found.st_uid, found.st_gid) for found in made.values()} == {
+        (place.stat().st_uid, place.stat().st_gid)
+    }
+
+
+@pytest.mark.parametrize("content", ["none", "rows"])
+def test_a_database_that_is_there_keeps_its_mode(tmp_path: Path, content: str) -> None:
+    """Only what driftd itself makes gets one; an empty file that the service has put there is its own."""
+    path = tmp_path / "app.db"
+    if content == "rows":
+        make(path)
+    else:
+        path.touch()
+    path.chmod(0o640)
+    with closing(connect(at(path), write=True, create=True)) as connection:
+        connection.execute("CREATE TABLE other (a)")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
 
 
 def test_a_file_that_is_no_database_is_refused_untouched(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import json
 import os
 import py_compile
 import signal
@@ -150,6 +151,33 @@ def test_a_probe_outlives_its_killed_caller_by_its_limit_at_most(project: ModelP
     """When the caller is killed, the kernel's alarm ends the probe; it was set to the limit and ten seconds."""
     project.models("import signal\nleft = signal.alarm(0)\nassert 0 < left <= 40, left\n")
     assert table_names(project.read("models:Base", timeout=30)) == ["task"]
+
+
+DEAF = """
+import os, signal, sys
+signal.signal(signal.SIGALRM, signal.SIG_IGN)
+os.execv(sys.executable, [sys.executable, "-B", "-c", *sys.argv[1:]])
+"""
+
+
+def test_models_that_lose_the_alarm_do_not_outlive_it(project: ModelProject) -> None:
+    """Who takes the one alarm of a process for himself, and hangs, is ended by a clock that he has not got."""
+    project.models("import time\ntime.sleep(600)\n")
+    request = {"mode": "schema", "specs": ["models:Base"], "directory": str(project.folder), "pythonpath": []}
+    answer, theirs = os.pipe()
+    ended = subprocess.run(
+        [sys.executable, "-c", DEAF, probe_process.BOOT, *map(str, probe_process.PARTS), str(theirs)],
+        input=json.dumps({**request, "timeout": -9}).encode() + b"\n",  # so the limit is one second
+        pass_fds=(theirs,),
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    os.close(theirs)
+    with os.fdopen(answer, "rb") as pipe:
+        assert pipe.read() == probe_process.HELLO
+    assert ended.returncode == 1
+    assert b"Timeout" in ended.stderr
 
 
 def test_stale_bytecode_is_not_read(project: ModelProject, monkeypatch: pytest.MonkeyPatch) -> None:

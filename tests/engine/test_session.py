@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import os
+import sqlite3
+import subprocess
 import sys
 import textwrap
 import time
+from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from driftengine import api, approvals
 from driftengine.desired import ModelSource
 from driftengine.errors import BusyError, DatabaseError, ModelsError, PlanError
-from driftengine.journal import Record
 from driftengine.session import Session
 from support.migrations import House
 from support.processes import HOLDER, beside
-from support.stages import reasons, session_of, staged
+from support.stages import session_of, staged
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from driftengine import api
 
 BEFORE = "CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT);"
 AFTER = "CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT, b TEXT);"
@@ -314,103 +319,106 @@ def test_no_rest_while_a_stage_is_made(house: House) -> None:
         assert not session.glance().open
 
 
-# --- approvals
+# --- databases that models read
 
 
-DROPPED = "CREATE TABLE t (id INTEGER PRIMARY KEY);"
+CATALOGUED = """
+    import pathlib, sqlite3
+    from contextlib import closing
+    import sqlalchemy as sa
+    metadata = sa.MetaData()
+    with closing(sqlite3.connect(pathlib.Path(__file__).with_name("catalogue.db"))) as found:
+        names = [name for (name,) in found.execute("SELECT name FROM fields")]
+    columns = [sa.Column(name, sa.Text) for name in names]
+    sa.Table("t", metadata, sa.Column("id", sa.Integer, primary_key=True), *columns)
+"""
 
 
-def held(house: House) -> None:
-    """The models wish to lose a column that they had."""
+@pytest.mark.parametrize("mode", ["delete", "wal"])
+def test_models_that_read_another_database_move_with_its_rows(project: Project, mode: str) -> None:
+    """A row more is a column more, also while it stands in the log alone; the file is only ever asked for its stat."""
+    (project.folder / "app_models.py").write_text(textwrap.dedent(CATALOGUED), encoding="utf-8")
+    catalogue = project.folder / "catalogue.db"
+    with closing(sqlite3.connect(catalogue, isolation_level=None)) as service:
+        service.execute(f"PRAGMA journal_mode = {mode}")
+        service.executescript("CREATE TABLE fields (name TEXT); INSERT INTO fields VALUES ('a');")
+        settled(catalogue)
+        with session_of(project) as session:
+            assert session.look()["in_sync"]
+            assert not session.models_moved()
+            service.execute("INSERT INTO fields VALUES ('more')")
+            assert session.models_moved()
+            assert [one["name"] for one in session.look()["differences"]] == ["more"]
+            service.execute("DELETE FROM fields WHERE name = 'more'")
+            assert session.look()["in_sync"]
+
+
+def test_models_that_read_their_own_database_move_with_its_rows(project: Project) -> None:
+    """Any commit counts, as what they read there need not be the schema."""
+    code = CATALOGUED.replace("catalogue.db", "app.db").replace("name FROM fields", "a FROM t WHERE id = 1")
+    (project.folder / "app_models.py").write_text(textwrap.dedent(code), encoding="utf-8")
+    project.run("UPDATE t SET a = 'a'")
+    settled(project.database)
+    with session_of(project) as session:
+        assert session.look()["in_sync"]
+        assert not session.models_moved()
+        project.run("UPDATE t SET a = 'b' WHERE id = 1")
+        assert session.models_moved()
+        assert {one["name"] for one in session.look()["differences"]} == {"a", "b"}
+
+
+def test_models_that_write_as_they_load_are_loaded_twice_and_no_more(project: Project) -> None:
+    """What somebody wrote meanwhile may not have been read yet, so once more; what they write each time is no reason."""
+    catalogue = project.folder / "catalogue.db"
+    with closing(sqlite3.connect(catalogue)) as service:
+        service.executescript("CREATE TABLE loads (number INTEGER); INSERT INTO loads VALUES (0);")
+    writing = """
+        import sqlite3
+        from contextlib import closing
+        with closing(sqlite3.connect(pathlib.Path(__file__).with_name("catalogue.db"))) as loads, loads:
+            loads.execute("UPDATE loads SET number = number + 1")
+    """
+    project.models("sa.Column('a', sa.Text)")
+    source = project.folder / "app_models.py"
+    source.write_text(source.read_text("utf-8") + textwrap.dedent(writing), encoding="utf-8")
+    settled(source)
+    with session_of(project) as session:
+        for _ in range(4):
+            assert session.look()["in_sync"]
+        assert project.runs == 2
+        with closing(sqlite3.connect(catalogue)) as service, service:
+            service.execute("INSERT INTO loads VALUES (7)")
+        assert session.models_moved()
+
+
+# --- mode observe
+
+
+CRASHED = """
+import os, sqlite3, sys
+service = sqlite3.connect(sys.argv[1], isolation_level=None)
+service.execute("INSERT INTO t VALUES (3, 'z')")
+os._exit(1)
+"""
+
+
+@pytest.mark.parametrize(("mode", "left"), [("observe", True), ("window", False)])
+def test_mode_observe_leaves_a_crashed_services_log_alone(tmp_path: Path, mode: str, left: bool) -> None:
+    """Its commits are seen, and stay in the log when the session rests and ends; in the others it is tidied up."""
+    house = House(tmp_path, journal="wal")
+    house.run(BEFORE + ROWS)
     house.models(BEFORE)
-    house.apply()
-    house.models(DROPPED)
-
-
-def test_an_approval_survives_the_daemon(house: House) -> None:
-    """Given to one session, known to the next, good for that plan: staged and applied with it."""
-    held(house)
-    with session_of(house) as session:
-        looked = session.look()
-        assert (looked["state"], looked["runnable"], looked["approved"]) == ("held", 0, [])
-        assert (looked["held"][0]["code"], looked["held"][0]["count"]) == ("drop-column", 2)
-        (given,) = session.approve(["drop-column"], by="user 1000")
-        assert given == looked["held"][0]["operation"]
-    assert api.approvals(house.target()) == {looked["plan_id"]: {given: "user 1000"}}
-    assert api.history_verify(house.target())["ok"]
-    with session_of(house) as session:
-        looked = session.look()
-        assert (looked["state"], looked["runnable"], looked["held"]) == ("drifted", 1, [])
-        assert (looked["approved"], session.approved) == ([given], (given,))
-        assert staged(session)["outcome"] == "ready"
-        done = session.apply(allowed_by="a window")
-        assert (done["outcome"], len(reasons(house))) == ("migrated", 1)
-        looked = session.look()
-        assert looked["in_sync"]
-        assert looked["last_migration"]["migration_id"] == done["migration_id"]
-        assert (looked["last_migration"]["operations"], looked["last_migration"]["allowed_by"]) == (
-            1,
-            "approved by user 1000; a window",
-        )
-    assert api.approvals(house.target()) == {}
-
-
-def test_an_approval_ends_with_its_plan(house: House) -> None:
-    """The same plan once more, after a restore: nobody has approved that."""
-    held(house)
-    backup = api.backup_create(house.target())["backup"]["id"]
-    with session_of(house) as session:
-        session.approve(["drop-column"], by="user 1000")
-        assert session.apply(allowed_by="a test")["outcome"] == "migrated"
-        api.backup_restore(house.target(), backup)
-        looked = session.look()
-        assert (looked["state"], looked["approved"]) == ("held", [])
-        assert session.apply(allowed_by="a test")["outcome"] == "held"
-
-
-def test_an_approval_of_another_plan_is_passed_over(house: House) -> None:
-    """The models move on: the approval does not count for the new plan, and does not stand in its way."""
-    held(house)
-    with session_of(house) as session:
-        session.approve(["drop-column"], by="user 1000")
-        house.models(DROPPED.replace(")", ", c TEXT)"))
-        done = session.apply(allowed_by="a test")
-        assert (done["outcome"], [one["code"] for one in done["held"]]) == ("migrated", ["drop-column"])
-
-
-def test_an_approval_of_nothing_is_refused(house: House) -> None:
-    """All or none: a wrong word beside a right one approves nothing."""
-    held(house)
-    with session_of(house) as session:
-        with pytest.raises(PlanError) as caught:
-            session.approve(["drop-column", "drop-colum"], by="user 1000")
-        assert caught.value.code == "approval-unknown"
-        assert session.look()["approved"] == []
-    assert api.approvals(house.target()) == {}
-
-
-def test_what_ends_an_approval() -> None:
-    """A migration and a restore do, whichever plan they were of; a first meeting, a backup and another approval do not."""
-    given = [
-        Record("approved", "", detail={"plan_id": "p", "operations": ["p-1"], "by": "a"}),
-        Record("approved", "", detail={"plan_id": "p", "operations": ["p-2", "p-1"], "by": "b"}),
-        Record("approved", "", detail={"plan_id": "q", "operations": ["q-1"], "by": "b"}),
-    ]
-    standing = {"p": {"p-1": "a", "p-2": "b"}, "q": {"q-1": "b"}}
-    meeting = Record("migrated", "", detail={"hash": "h", "kind": "meeting"})
-    assert approvals.standing([*given, meeting, Record("backup", ""), Record("restoring", "")]) == standing
-    for event in (Record("migrated", "", detail={"hash": "h", "kind": "migration"}), Record("restored", "")):
-        assert approvals.standing([*given, event]) == {}
-        assert approvals.standing([*given, event, given[2]]) == {"q": {"q-1": "b"}}
-
-
-def test_approvals_that_cannot_be_read_approve_nothing(house: House) -> None:
-    """The journal is no file: told as a warning, and the look goes on."""
-    with session_of(house) as session:
-        session.look()
-        folder = Path(api.backup_create(house.target())["backup"]["path"]).parent
-        (folder / "journal.jsonl").unlink()
-        (folder / "journal.jsonl").mkdir()
-        looked = session.look(fresh=True)
-        assert looked["approved"] == []
-        assert "approvals cannot be read" in looked["warnings"][0]
+    before = house.database.read_bytes()
+    subprocess.run([sys.executable, "-c", CRASHED, house.database], check=False, timeout=60)
+    log = tmp_path / "app.db-wal"
+    size = log.stat().st_size
+    assert size > 0
+    with session_of(house, mode=mode) as session:
+        assert session.look()["in_sync"]
+        session.rest()
+        assert session.look(fresh=True)["in_sync"]
+    assert (log.exists() and log.stat().st_size == size, house.database.read_bytes() == before) == (
+        left,
+        left,
+    )
+    assert house.ask("SELECT count(*) FROM t") == [(3,)]

@@ -53,6 +53,7 @@ class Sidecar:
     process: subprocess.Popen[bytes] | None = None
     options: tuple[str, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
+    configured: tuple[str, ...] = ("--config", "driftd.toml")
     python: tuple[str, ...] = (sys.executable,)
     user: int | None = None  # as whom it runs; None for ourselves
     patience: float = PATIENCE
@@ -87,7 +88,7 @@ class Sidecar:
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("DRIFTD_", "XDG_", "MCP_"))}
         with (self.folder / "driftd.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [*self.python, "-m", "driftd", "run", "--config", "driftd.toml", *self.options],
+                [*self.python, "-m", "driftd", "run", *self.configured, *self.options],
                 cwd=self.folder,
                 env={**kept, "HOME": str(self.folder), **self.environment},
                 stdin=subprocess.DEVNULL,

@@ -36,7 +36,7 @@ def follow(state: State, line: Line, *, verbose: bool) -> int:
     try:
         # Events first: what changes between the two questions is then seen twice, not never.
         with line.followed() as events:
-            shown.status(line.ask("status", holders=verbose))
+            shown.status(line.status(verbose=verbose))
             return _follow(line, events, shown, verbose=verbose)
     except KeyboardInterrupt:
         return 0
@@ -48,7 +48,7 @@ def _follow(line: Line, events: Iterator[Document], shown: _Shown, *, verbose: b
         if event["event"] == "stopping":
             return 0
         if event["event"] in {"reloaded", "lost"}:
-            shown.status(line.ask("status", holders=verbose))
+            shown.status(line.status(verbose=verbose))
     return 0
 
 

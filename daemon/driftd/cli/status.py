@@ -41,7 +41,7 @@ def command(state: State, line: Line, watch: bool, verbose: bool) -> int:
         from driftd.cli.follow import follow
 
         return follow(state, line, verbose=verbose)
-    document = line.ask("status", holders=verbose)
+    document = line.status(verbose=verbose)
     flags = line.flags(document["daemon"])
     state.report(
         document,

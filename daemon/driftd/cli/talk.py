@@ -89,6 +89,18 @@ class Line:
             with Client(path, timeout=patience) as client:
                 return client.call(command, **given)
 
+    def status(self, *, verbose: bool) -> Document:
+        """The status document; `verbose` also asks who has the databases open, where this user may know that.
+
+        Raises as `ask`.
+        """
+        try:
+            return self.ask("status", holders=verbose)
+        except NotAllowedError:
+            if not verbose:
+                raise
+            return self.ask("status")
+
     @contextmanager
     def followed(self) -> Iterator[Iterator[Document]]:
         """Every event from now on; what is raised in the block counts as the daemon's. Raises as `ask`."""

@@ -63,7 +63,12 @@ DAEMON: tuple[Setting, ...] = (
         "The socket that the daemon listens on.",
     ),
     Setting("group", "text", "", "A group that may write to the socket; none when empty."),
-    Setting("readable", "bool", default=False, meaning="May other users ask for the status?"),
+    Setting(
+        "readable",
+        "bool",
+        default=False,
+        meaning="May other users ask for the status? They see no rows of the database.",
+    ),
     Setting(
         "log",
         "choice",

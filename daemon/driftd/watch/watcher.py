@@ -16,7 +16,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from driftd.watch.folder import REBUILD, WatchedFolder, meaning
+from driftd.watch.folder import MISSING, REBUILD, WatchedFolder, meaning
 from driftd.watch.log import Listener
 from driftd.watch.scheduler import Scheduler
 
@@ -71,8 +71,9 @@ class Watcher:
 
     def polled(self, owner: str) -> tuple[str, ...]:
         """The owner's folders whose events do not come, or not all: to be looked at every now and then instead."""
-        reasons = self._reasons
-        return tuple(sorted({wish.folder for wish in self._wishes.get(owner, ()) if wish.folder in reasons}))
+        # One that is missing is waited for in the folder above it, and that is watched or named itself.
+        blind = {path for path, reason in self._reasons.items() if reason != MISSING}
+        return tuple(sorted({wish.folder for wish in self._wishes.get(owner, ()) if wish.folder in blind}))
 
     def taken(self, owner: str) -> None:
         """The owner is about to look; from now on it is noted again. Call it before looking, not after."""

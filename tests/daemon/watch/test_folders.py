@@ -63,11 +63,12 @@ def test_a_check_alone_finds_a_folder_made_again(project: Project, recorder: Rec
     wish = Wish(str(project.package), frozenset({"models.py"}))
     recorder.watcher.watch(OWNER, [wish])
     shutil.rmtree(project.package)
-    until(lambda: recorder.watcher.polled(OWNER) == (str(project.package),))
+    until(lambda: recorder.watcher.reasons == {str(project.package): "missing"})
     until(lambda: not recorder.watcher._mending)
     recorder.take(OWNER)
     assert recorder.watcher.check() == (str(project.package),)
-    assert recorder.watcher.polled(OWNER) == (str(project.package),)
+    assert recorder.watcher.reasons == {str(project.package): "missing"}
+    assert recorder.watcher.polled(OWNER) == (), "it is waited for in the folder above"
     assert recorder.watcher.reasons == {str(project.package): "missing"}
     make_again(project)
     recorder.take(OWNER)
@@ -106,7 +107,7 @@ def test_a_folder_renamed_away_and_back(project: Project, recorder: Recorder) ->
     away = project.root / "away"
     project.package.rename(away)
     recorder.wait(OWNER)
-    until(lambda: recorder.watcher.polled(OWNER) == (str(project.package),))
+    until(lambda: recorder.watcher.reasons == {str(project.package): "missing"})
     recorder.take(OWNER)
     away.rename(project.package)
     recorder.wait(OWNER)
@@ -130,7 +131,7 @@ def test_a_folder_that_does_not_exist_yet(project: Project, recorder: Recorder) 
     """It is waited for, level by level, and watched as soon as it is there."""
     source = project.root / "later" / "deep" / "models.py"
     recorder.watcher.watch(OWNER, wishes_for([str(source)], []))
-    assert str(source.parent) in recorder.watcher.polled(OWNER)
+    assert recorder.watcher.reasons[str(source.parent)] == "missing"
     source.parent.mkdir(parents=True)
     recorder.wait(OWNER)
     until(lambda: is_watched(recorder.watcher, source.parent))

@@ -150,7 +150,8 @@ def _backfill(entry: Document, column: str, flags: Flags) -> tuple[str, str]:
     if flags.reads is None:
         given = escape(shlex.quote(f"{column}=EXPR"))
         return (f"driftd run ... --backfill {given}", "start the daemon again with a value for old rows")
-    line = f'[targets.{entry["target"]}.backfill] "{column}" = ...'
+    name = entry["target"] if "." not in entry["target"] else f'"{entry["target"]}"'  # a bare key has no dot
+    line = f'[targets.{name}.backfill] "{column}" = ...'
     return (f"driftd reload{flags.asks}", f"write {escape(line)} into the configuration, then")
 
 

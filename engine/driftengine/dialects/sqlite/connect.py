@@ -11,7 +11,7 @@ import re
 import sqlite3
 import stat
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -194,6 +194,8 @@ def connect(
         )
     if create and write:
         _make_folder(location)
+        if state_of(location) == "missing":
+            _make_file(location)
     elif state_of(location) == "missing":
         raise _missing(location)
     mode: Mode = _reading_mode(location, tidy=tidy) if not write else "rwc" if create else "rw"
@@ -259,6 +261,29 @@ def _make_folder(location: Location) -> None:
         location.path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _not_permitted(location, f"its folder cannot be made ({error.strerror})") from error
+
+
+def _make_file(location: Location) -> None:
+    """An empty file for whoever may use its folder: a daemon's own umask would keep the service out of its database.
+
+    SQLite gives -wal and -shm the same mode and, as root, the same owner. Opening it here drops nobody's locks: there was
+    no file.
+    """
+    folder = location.path.parent
+    try:
+        found = folder.stat()
+        # Where others may not touch what is not theirs, as in /tmp, nobody is meant to share a file.
+        mode = 0o600 | found.st_mode & (0o644 if found.st_mode & stat.S_ISVTX else 0o666)
+        descriptor = os.open(location.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+    except OSError:
+        return  # somebody was faster, or SQLite will say why there can be none
+    try:
+        with suppress(OSError):  # a network file system may refuse it, and a database of ours alone works too
+            if os.geteuid() == 0:
+                os.fchown(descriptor, found.st_uid, found.st_gid)
+            os.fchmod(descriptor, mode)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

@@ -51,10 +51,23 @@ class Signature:
 
     def settled(self, moment: int) -> bool:
         """True when both had stopped changing before that moment (ns since the epoch), as far as a clock can tell."""
+        return all(at < moment - self._tick() for at in self._newest())
+
+    def steady(self, before: int, after: int) -> bool:
+        """True when a later write would show, of a look between two moments (ns since the epoch).
+
+        A time in the future is as good as an old one, whoever set it or the clock: no write of now gives it again.
+        """
+        tick = self._tick()
+        return all(at < before - tick or at > after + tick for at in self._newest())
+
+    def _newest(self) -> list[int]:
+        """The newest time of each file."""
+        return [max(self.database[3:]), *(() if self.log is None else self.log[2:])]
+
+    def _tick(self) -> int:
         times = [*self.database[3:], *(() if self.log is None else self.log[2:])]
-        coarse = all(at % SECOND == 0 for at in times)
-        newest: int = max(times)
-        return newest < moment - (COARSE_TICK if coarse else TICK)
+        return COARSE_TICK if all(at % SECOND == 0 for at in times) else TICK
 
 
 def signature(location: Location) -> Signature | None:
@@ -105,6 +118,7 @@ class Held:
         self._shape_known = True
         self._rest: Signature | None = None
         self._trusted = False
+        self._stat: tuple[int, ...] | None = None
         self._kind = SAME
         self._shape_told = 0
         self._changed_at = time.monotonic()
@@ -149,6 +163,7 @@ class Held:
             self._moved(MOVED)
         elif now != before or not trusted:
             self._moved(MOVED)
+        self._stat = None if now is None else now.database
         self._saw_schema(schema)
 
     @property
@@ -172,7 +187,7 @@ class Held:
             self._lost(MISSING)
         elif self._rest.database[:2] != self.file:
             self._lost(REPLACED)
-        self._trusted = looked and self._rest is not None and self._rest.settled(moment)
+        self._trusted = looked and self._rest is not None and self._rest.steady(moment, time.time_ns())
 
     def close(self) -> None:
         """Ends the connection for good."""
@@ -225,28 +240,42 @@ class Held:
             self._observe_resting(self._rest)
 
     def _observe_awake(self, connection: sqlite3.Connection) -> None:
-        state = state_of(self.location)
-        if state == "missing" or identity(self.location) != self.file:
+        now = signature(self.location)
+        if now is None or now.database[:2] != self.file:
             # What it is connected to has no name any more: SQLite sees that too, and leaves the others' log alone.
             self._close()
-            self._rest, self._trusted = (None if state == "missing" else signature(self.location)), False
-            self._lost(MISSING if self._rest is None else REPLACED)
+            self._rest, self._trusted = now, False
+            self._lost(MISSING if now is None else REPLACED)
             return
         with translated(self.location):
             version = data_version(connection)
             if version == self._version:
+                self._observe_written(now)
                 return
             schema = int(connection.execute("PRAGMA schema_version").fetchone()[0])
         self._version = version
+        after = signature(self.location)
+        self._stat = None if after is None else after.database
         self._moved(MOVED)
         self._saw_schema(schema)
+
+    def _observe_written(self, now: Signature) -> None:
+        """The file was written, and SQLite tells of no commit: a checkpoint, or somebody copied another file into it.
+
+        Behind a copy data_version may be the same, by chance, and with a log always: in WAL mode the counter that it is
+        taken from stands still (https://www.sqlite.org/fileformat.html, 1.3.6). Only a new connection reads what is there.
+        """
+        if now.database != self._stat:
+            self._close()
+            self._rest, self._trusted = now, False
+            self._moved(MOVED)
 
     def _observe_resting(self, before: Signature | None) -> None:
         moment = time.time_ns()
         now = signature(self.location)
         if now == before and (self._trusted or now is None):
             return
-        self._rest, self._trusted = now, now is not None and now.settled(moment)
+        self._rest, self._trusted = now, now is not None and now.steady(moment, time.time_ns())
         if now is None:
             self._lost(MISSING)
         elif before is None:

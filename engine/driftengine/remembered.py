@@ -25,7 +25,14 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 # What the schema is made by: with other code it may be another one.
-MAKERS = ("footprint.py", "probe_files.py", "probe.py", "desired.py", "remembered.py", "dialects/sqlite/scratch.py")
+MAKERS = (
+    "footprint.py",
+    "probe_files.py",
+    "probe.py",
+    "desired.py",
+    "remembered.py",
+    "dialects/sqlite/scratch.py",
+)
 
 
 def folder(environment: Mapping[str, str]) -> Path | None:

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 from driftengine import ahead, history, journal
 from driftengine import backup as backups
-from driftengine.approvals import outgrown
 from driftengine.backup_files import folder_for, journal_of, make_folder
 from driftengine.choice import (
     MIGRATED,
@@ -26,6 +25,7 @@ from driftengine.choice import (
     choose,
     database_id_of,
     finished_entry,
+    outgrown,
     remembered,
 )
 from driftengine.errors import BackupError, BusyError, DatabaseError, DriftError, PlanError, ProofError

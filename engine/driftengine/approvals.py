@@ -13,14 +13,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from driftengine import journal
 from driftengine.backup_files import journal_of, make_folder
-from driftengine.risk import DESTRUCTIVE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from driftengine.dialects.base import Database, Dialect
     from driftengine.journal import Record
-    from driftengine.survey import Survey
 
 APPROVED, WITHDRAWN = "approved", "withdrawn"
 
@@ -95,25 +92,3 @@ def withdraw(folder: Path, plans: Iterable[str], why: str) -> None:
 def _append(folder: Path, event: str, detail: Mapping[str, Any]) -> None:
     line = journal.Record(event, journal.timestamp(datetime.now(UTC)), detail=detail)
     journal.append(journal_of(folder), line)
-
-
-def outgrown(
-    dialect: Dialect, database: Database, found: Survey, given: Mapping[str, Approval]
-) -> dict[str, str]:
-    """What of a plan's approvals no longer counts, by an operation's id, each with a sentence for people.
-
-    These are destructive operations that concern more rows now than when they were approved. Raises DatabaseError.
-    """
-    grown: dict[str, str] = {}
-    for one in found.plan.operations:
-        name = found.plan.operation_id(one.number)
-        approval, held = given.get(name), one.judgement.hold and one.judgement.risk == DESTRUCTIVE
-        query = dialect.concerned(one.difference, found.actual) if held and approval is not None else None
-        if query is None or approval is None or approval.count is None or database.reader() is None:
-            continue
-        count = database.offending(query).count
-        if count > approval.count:
-            what = f"{one.judgement.kind.replace('_', ' ')} {one.difference.name}"
-            rows = f"it concerns {count} rows now, and {approval.count} when {approval.by} approved it"
-            grown[name] = f"the approval of {name} ({what}) no longer counts: {rows}"
-    return grown

@@ -7,19 +7,22 @@ from typing import TYPE_CHECKING, Any
 
 from driftengine import history, journal
 from driftengine.operations import left_held, moved_by_hand, waiting_removals
+from driftengine.risk import DESTRUCTIVE
 from driftengine.stage import judged
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    from driftengine.dialects.base import Database
+    from driftengine.approvals import Approval
+    from driftengine.dialects.base import Database, Dialect
     from driftengine.operations import Operation, Plan
     from driftengine.rehearse import Blocked
     from driftengine.stage import Stage
     from driftengine.survey import Survey
 
 UP_TO_DATE, MIGRATED, HELD, BLOCKED = "up_to_date", "migrated", "held", "blocked"
+GROWTH = 2  # a service goes on writing while an approval waits for its window
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,29 @@ class Choice:
 def approved_by(found: Survey, words: Sequence[str]) -> frozenset[int]:
     """The numbers of the operations that the words approve, also by the ids of the last answer. Raises PlanError."""
     return found.plan.approved(words, _left_held(found))
+
+
+def outgrown(
+    dialect: Dialect, database: Database, found: Survey, given: Mapping[str, Approval]
+) -> dict[str, str]:
+    """What of a plan's approvals no longer counts, by an operation's id, each with a sentence for people.
+
+    These are destructive operations that concern far more rows now than when they were approved: whoever agreed to lose
+    ten rows has not agreed to lose thousands, nor to lose any where there was none. Raises DatabaseError.
+    """
+    grown: dict[str, str] = {}
+    for one in found.plan.operations:
+        name = found.plan.operation_id(one.number)
+        approval, held = given.get(name), one.judgement.hold and one.judgement.risk == DESTRUCTIVE
+        query = dialect.concerned(one.difference, found.actual) if held and approval is not None else None
+        if query is None or approval is None or approval.count is None or database.reader() is None:
+            continue
+        count = database.offending(query).count
+        if count > GROWTH * approval.count:
+            what = f"{one.judgement.kind.replace('_', ' ')} {one.difference.name}"
+            rows = f"it concerns {count} rows now, and {approval.count} when {approval.by} approved it"
+            grown[name] = f"the approval of {name} ({what}) no longer counts: {rows}"
+    return grown
 
 
 def choose(database: Database, found: Survey, words: Sequence[str]) -> Choice:

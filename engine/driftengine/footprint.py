@@ -55,7 +55,7 @@ class Inputs:
         missing: files that were asked for and not there.
         databases: SQLite files that were opened. No footprint covers them: closing a descriptor of one would drop the
             locks that this process holds on it (https://www.sqlite.org/howtocorrupt.html, 2.2). Where there are any,
-            nothing is remembered, and who keeps the models loaded loads them anew when such a database's schema moved.
+            nothing is remembered, and who keeps the models loaded loads them anew when `stat` of such a file moved.
         listed: folders whose names the models themselves asked for: any name there may mean something to them.
         asked: paths of which they asked whether something is there. Never opened: one may be a database.
     """

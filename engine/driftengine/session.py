@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING
 
 from driftengine import ahead, approvals, documents
 from driftengine.apply import Applier, Request
-from driftengine.approvals import outgrown
 from driftengine.backup_files import folder_for
-from driftengine.choice import approved_by
+from driftengine.choice import approved_by, outgrown
 from driftengine.dialects.base import Glance
 from driftengine.dialects.chosen import DIALECT, opened
 from driftengine.errors import BusyError, DatabaseError, DriftError, HistoryError, PlanError

@@ -48,6 +48,7 @@ Document = dict[str, Any]
 TICK = 0.5  # seconds between two wake-ups at least
 RESCAN = 30.0
 RESCAN_POLLED = 2.0  # where a folder cannot be watched, the rescan is all there is
+RELOAD_PATIENCE = 65.0  # seconds that a reload gets to end; the keepers in it get 60 of them
 WATCHER_PATIENCE = 2.0  # seconds that the watcher gets to end
 JUMP = 5.0  # seconds that the two clocks may part between two ticks before it counts as a jump
 CONFIGURATION = ""  # the watcher's owner of the configuration file: no target is called so
@@ -100,6 +101,8 @@ class Daemon:
         )
         self._files = Worker("configuration")
         self._pinned = False
+        self._owed = False  # a former keeper has not ended: the next rescan tries again
+        self._astray: dict[str, Document] = {}  # why a target whose path leads elsewhere has not followed it
         self._stop = asyncio.Event()
         self._reloading = asyncio.Lock()
         self._rescanned = time.monotonic()
@@ -128,7 +131,8 @@ class Daemon:
             # The socket first: its lock tells two daemons of one configuration apart by name. Who asks before there is
             # anything to tell waits in its queue.
             self._server.take()
-            await self._keepers.exchange((), targets)
+            async with self._reloading:  # a SIGHUP may have come already
+                await self._keepers.exchange((), targets)
             await self._server.start()
             self._watch_configuration()
             if self.configuration.source.how == "shipped":
@@ -213,15 +217,19 @@ class Daemon:
     async def _reload(self) -> Document:
         configuration, targets = await self._files.run(self._read)
         before = self.keepers
-        kept = [name for name in targets if name in before and before[name].target == targets[name]]
+        kept = [
+            name
+            for name, target in targets.items()
+            if name in before and before[name].target == target and not before[name].leaving
+        ]
         gone = [name for name in before if name not in kept]
         new = {name: target for name, target in targets.items() if name not in kept}
         waiting = await self._keepers.exchange(gone, new)
         self._say_what_needs_a_restart(configuration)
-        self.configuration, self.problems = configuration, []
-        if waiting:
-            self.problems = [as_error(not_ended(waiting))]
-            self._content = None  # which no file is: the next rescan tries again
+        self.configuration, self.problems, self._owed = configuration, [], False
+        self._astray = {name: problem for name, problem in self._astray.items() if name in kept}
+        self.problems += self._astray.values()
+        self._owe(waiting)
         self._watch_configuration()
         document = {
             "added": [name for name in new if name not in gone],
@@ -233,6 +241,13 @@ class Daemon:
         self._publish({"event": "reloaded", "at": now_text(), **document})
         return document
 
+    def _owe(self, waiting: list[str]) -> None:
+        if waiting:
+            self._owed = True
+            error = not_ended(waiting)
+            self.problems.append(as_error(error))
+            self._log.warning("%s", error, extra={"error": as_error(error)})
+
     def _elsewhere(self, name: str) -> None:
         self._spawn(self._replace(name))
 
@@ -243,13 +258,16 @@ class Daemon:
             if keeper is None or self._stop.is_set():
                 return
             database = await self._files.run(partial(database_of, keeper.target))
-            if database == keeper.found.database:
+            before = self._astray.pop(name, None)
+            self.problems = [one for one in self.problems if one is not before]
+            if database == keeper.database and not keeper.misled:
                 return
-            self._log.warning("%s: its database is %s now, and was %s", name, database, keeper.found.database)
+            self._log.warning("%s: its database is %s now, and was %s", name, database, keeper.database)
             try:
-                await self._keepers.exchange([name], {name: keeper.target})
+                self._owe(await self._keepers.exchange([name], {name: keeper.target}))
             except DriftError as error:
-                self.problems = [as_error(error)]
+                self._astray[name] = as_error(error)
+                self.problems.append(self._astray[name])
                 self._log.error("%s: %s", name, error, extra={"error": as_error(error)})
 
     def _say_what_needs_a_restart(self, configuration: Configuration) -> None:
@@ -294,6 +312,8 @@ class Daemon:
         self._rescanned = time.monotonic()
         self._watch_apart(self._watcher.check)
         self._spawn(self._confirm_configuration())
+        if self._owed:
+            self._reload_soon()
         for keeper in self.keepers.values():
             keeper.rescan()
 
@@ -361,8 +381,10 @@ class Daemon:
             self._log.info("stopping", extra={"event": "stopping"})
         self._publish({"event": "stopping", "at": now_text()})
         self._stop.set()
-        async with self._reloading:
-            pass  # one that has begun gives keepers up and makes others
+        # A reload that has begun gives keepers up and makes others; its folders may hang, and that for ever.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(RELOAD_PATIENCE), self._reloading:
+                pass
         await self._keepers.end()
         self.events.end()
         await self._server.close()
@@ -399,7 +421,7 @@ def vanished(request: Request) -> ConfigurationError:
 def not_ended(names: Iterable[str]) -> BusyError:
     """What is served again as soon as its former keeper has ended."""
     return BusyError(
-        f"{', '.join(names)} cannot be served yet",
+        f"{', '.join(names)} cannot be exchanged yet",
         code="target-leaving",
         why="what was begun under the former configuration has not ended",
         fix="nothing: it is tried again every half minute",

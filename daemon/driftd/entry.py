@@ -106,6 +106,11 @@ def _aged(stage: Document | None) -> Document | None:
     return {**stage, "age_s": round((datetime.now(UTC) - made_at).total_seconds(), 1)}
 
 
+def freshness(stage: Document | None) -> tuple[str, str] | None:
+    """What may change about a stage that is kept, but for its age."""
+    return None if stage is None else (stage["made_at"], stage["freshness"])
+
+
 def needs_attention(entry: Document) -> bool:
     """True where a person should look: something waits, cannot be read, or was stopped."""
     waits = entry["held"] or entry["blocked"] or entry["problem"]

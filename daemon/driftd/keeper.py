@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from driftd import states, told
-from driftd.entry import Found, entry_of, now_text
+from driftd.entry import Found, entry_of, freshness, now_text
 from driftd.log import target_logger
 from driftd.outcomes import (
     TROUBLED,
@@ -53,6 +53,7 @@ _UNREADABLE = frozenset(
 REST_AFTER = 5.0  # seconds without a commit of anybody, then the database is left alone
 HANGING_AFTER = 20.0  # seconds without an answer of a database, where the models have not to be loaded
 STOP_PATIENCE = 60.0  # seconds that an apply gets to end by itself
+STOP_AGAIN = 0.5  # seconds for one that did not, whenever it is asked again
 SETTLES = 2.0  # seconds that `resume` waits for the look that it sets off
 
 
@@ -76,7 +77,11 @@ class Keeper:
         self.target = target
         self.lock = lock
         self.standing = states.Standing(target.mode)
-        self.found = Found(since=now_text(), database=named(target.url, target.models.directory))
+        # What the lock is for. Behind a symbolic link the path may lead elsewhere at any moment, so it is not asked again.
+        self.database = str(lock.database) if lock else named(target.url, target.models.directory)
+        self.misled = False  # the session came too late, and has opened another file
+        self.paused = False  # by somebody; a keeper that is stopped rests in that state too
+        self.found = Found(since=now_text(), database=self.database)
         self._around = around
         self._log = target_logger(target.name)
         self._session = Session(target, memory=around.memory)
@@ -87,9 +92,10 @@ class Keeper:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._stager: asyncio.Task[Any] | None = None
         self._stopping: asyncio.Future[bool] | None = None
+        self._stop_until: float | None = None
         self._loop = asyncio.get_running_loop()
         self._turned = asyncio.Event()
-        self._glancing = self._confirm_waits = self._recorded = self._stopped = False
+        self._glancing = self._confirm_waits = self._recorded = self._stopped = self._led_away = False
         self._watched: tuple[object, ...] = ()
 
     # --- what happens to a target
@@ -102,6 +108,7 @@ class Keeper:
         """One step of the state machine; what it asks for is begun."""
         if self._stopped and event not in states.ENDINGS:
             return  # nothing begins any more: nobody would see its end
+        self.paused = event == states.PAUSE or (self.paused and event != states.RESUME)
         self._step(event)
 
     def _step(self, event: str) -> None:
@@ -215,6 +222,11 @@ class Keeper:
         )
         self.happen(states.CHANGED)
 
+    @property
+    def leaving(self) -> bool:
+        """True from the first `stop` on: nothing begins here any more."""
+        return self._stopped
+
     def _require_serving(self) -> None:
         if self._stopped:
             raise leaving(self.target.name)
@@ -222,7 +234,8 @@ class Keeper:
     async def stop(self) -> bool:
         """Ends what is under way: staging at once, an apply by itself. False where it does not end.
 
-        The lock stays: whoever stops a keeper gives it up, or to the next one. May be called more than once.
+        The lock stays: whoever stops a keeper gives it up, or to the next one. May be called more than once, also behind a
+        False, to see whether it has ended since.
         """
         self._stopped = True
         if self._stopping is None:
@@ -233,15 +246,19 @@ class Keeper:
         self._step(states.PAUSE)
         self._timers.end()
         self._spawn(self._around.watching.run(partial(self._around.watcher.forget, self.target.name)))
+        first, now = self._stop_until is None, self._loop.time()
+        self._stop_until = self._stop_until or now + STOP_PATIENCE
         # The lock is not given up here: nobody else may serve what is still being changed.
         try:
-            async with asyncio.timeout(STOP_PATIENCE):
+            async with asyncio.timeout_at(max(self._stop_until, now + STOP_AGAIN)):
                 await self.idle()
                 await self._worker.run(self._session.close)
         except TimeoutError:
-            self._log.warning(
-                "it does not end within %.0f s; what is never committed changes nothing", STOP_PATIENCE
-            )
+            if first:
+                self._log.warning(
+                    "it does not end within %.0f s; what is never committed changes nothing", STOP_PATIENCE
+                )
+            self._stopping = None  # the next call looks again
             return False
         except (DriftError, OSError) as error:
             self._log.warning("%s", error)
@@ -271,7 +288,7 @@ class Keeper:
             return
         glance, stage = seen
         self._timers.glanced(glance.quiet_s)
-        if _freshness(stage) != _freshness(self.found.stage):
+        if freshness(stage) != freshness(self.found.stage):
             self.found.stage = stage
             self.publish()
         if moved or glance.schema:
@@ -285,9 +302,8 @@ class Keeper:
             self._confirm_waits = False
         moved = models and self._session.models_moved()
         try:
-            if models and named(self.target.url, self.target.models.directory) != self.found.database:
-                # A symbolic link on the way points elsewhere now: lock, watches and history are those of the old one.
-                self._loop.call_soon_threadsafe(self._around.elsewhere, self.target.name)
+            if models:
+                self._follow_path()
             glance, stage = self._session.glance(), self._session.stage_document()
         except (DriftError, OSError) as error:
             self._log.debug("%s", error)
@@ -295,6 +311,13 @@ class Keeper:
         if glance.open and glance.quiet_s >= REST_AFTER and not moved and not glance.schema:
             self._session.rest()
         return moved, (glance, stage)
+
+    def _follow_path(self) -> None:
+        """On the worker: tells when a link on the way points elsewhere, or here again. Lock and history are of one file."""
+        away = named(self.target.url, self.target.models.directory) != self.database
+        if away or self._led_away:
+            self._loop.call_soon_threadsafe(self._around.elsewhere, self.target.name)
+        self._led_away = away
 
     def _look(self) -> None:
         self._timers.looks()
@@ -310,6 +333,11 @@ class Keeper:
             document = await self._worker.run(
                 partial(self._session.look, fresh=fresh, cancelled=self._cancelled.is_set)
             )
+        if document["database"] != self.database:
+            # A link was turned between the taking of the lock and the opening: nothing is done without the lock.
+            self.misled = True
+            self._around.elsewhere(self.target.name)
+            return states.CANCELLED
         self.found.looked(document)
         # Once: where it cannot be written down (a database that may only be read), a second try would follow for ever.
         records = self.target.mode == "dev" and not self._recorded
@@ -469,8 +497,3 @@ class Keeper:
         if self.found.problem is not None and self.found.problem["code"] == "database-hangs":
             self.found.problem = None
             self.publish()
-
-
-def _freshness(stage: Document | None) -> tuple[str, str] | None:
-    """What may change about a stage that is kept, but for its age."""
-    return None if stage is None else (stage["made_at"], stage["freshness"])

@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from driftd import states
 from driftd.keeper import Keeper
 from driftd.locks import Locks
 from driftd.log import daemon_logger
@@ -42,13 +41,13 @@ class Keepers:
         """Gives the targets `gone` up and serves `new`; what was paused under a name stays paused under it.
 
         Raises DriftError where the database of a new target cannot be had: then nothing has changed. Returns the names that
-        wait for a former keeper which does not end.
+        wait for a former keeper which does not end, and those of such keepers.
         """
         databases = await self._files.run(lambda: {name: database_of(target) for name, target in new.items()})
         # A lock that stays in the house is handed over: in between nobody else could take it, nor we fail to.
-        handed_over = {self.serving[name].found.database for name in gone}
+        handed_over = {self.serving[name].database for name in gone}
         taken = await self._take({n: path for n, path in databases.items() if path not in handed_over})
-        paused = {name for name in gone if self.serving[name].standing.state == states.PAUSED}
+        paused = {name for name in gone if self.serving[name].paused}
         free = await self._give_up(gone)
         waiting = []
         for name, target in new.items():
@@ -62,7 +61,7 @@ class Keepers:
             self.serving[name].start(paused=name in paused)
         for lock in free.values():
             lock.release()
-        return waiting
+        return [*waiting, *(name for name in gone if name in self.serving and name not in new)]
 
     async def _take(self, databases: Mapping[str, str]) -> dict[str, DaemonLock]:
         """The locks of these databases, by target: all of them, or none."""
@@ -92,7 +91,7 @@ class Keepers:
                 continue  # it is still changing its database: name and lock stay with it
             keeper = self.serving.pop(name)
             if keeper.lock is not None:
-                free[keeper.found.database] = keeper.lock
+                free[keeper.database] = keeper.lock
         return free
 
     async def end(self) -> None:

@@ -289,7 +289,8 @@ class Session:
             "held": documents.held_documents(DIALECT, self._lent, left.plan, left.held, left.blocked),
             "blocked": documents.blocked_documents(left.plan, left.held, left.blocked),
             "stage": self.stage_document(),
-            "warnings": list(self._warnings),
+            # What the look said of this plan holds on: an approval that no longer counts must not go without a word.
+            "warnings": list(dict.fromkeys([*looked.document["warnings"], *self._warnings])),
         }
 
     def stage_document(self) -> Document | None:

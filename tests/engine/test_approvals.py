@@ -252,6 +252,17 @@ def test_a_stage_that_was_made_for_more_rows_is_not_used(house: House) -> None:
     assert house.ask("SELECT count(a) FROM t") == [(5,)]
 
 
+def test_a_stage_of_the_rest_says_which_approval_no_longer_counts(house: House) -> None:
+    """The daemon shows the warnings of the last stage: what the look before it said is among them."""
+    held(house)
+    house.models(f"{DROPPED} CREATE TABLE beside (id INTEGER PRIMARY KEY);")
+    with session_of(house) as session:
+        session.approve(["drop-column"], by="user 1000")
+        house.run(GROWN)
+        (warning,) = session.look()["warnings"]
+        assert staged(session)["warnings"] == [warning]
+
+
 def test_rows_that_come_while_it_is_applied_are_counted_too(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -231,6 +231,36 @@ def test_a_new_database_is_for_whoever_may_use_its_folder(tmp_path: Path, folder
     }
 
 
+@pytest.mark.parametrize(
+    ("above", "folder", "file"),
+    [
+        (0o755, 0o755, 0o644),
+        (0o770, 0o770, 0o660),
+        (0o2750, 0o2750, 0o640),
+        (0o700, 0o700, 0o600),
+        (0o1777, 0o755, 0o644),
+    ],
+)
+def test_missing_folders_are_for_whoever_may_use_the_one_above(
+    tmp_path: Path, above: int, folder: int, file: int
+) -> None:
+    """A database that others may use is of no use to them in a folder that they may not enter."""
+    place = tmp_path / "data"
+    place.mkdir()
+    place.chmod(above)
+    if os.geteuid() == 0:
+        os.chown(place, 12345, 12346)
+    path = place / "one" / "two" / "app.db"
+    umask = os.umask(0o077)
+    try:
+        connect(at(path), write=True, create=True).close()
+    finally:
+        os.umask(umask)
+    made = [one.stat() for one in (path.parent.parent, path.parent, path)]
+    assert [stat.S_IMODE(found.st_mode) for found in made] == [folder, folder, file]
+    assert {(found.st_uid, found.st_gid) for found in made} == {(place.stat().st_uid, place.stat().st_gid)}
+
+
 @pytest.mark.parametrize("content", ["none", "rows"])
 def test_a_database_that_is_there_keeps_its_mode(tmp_path: Path, content: str) -> None:
     """Only what driftd itself makes gets one; an empty file that the service has put there is its own."""

@@ -257,8 +257,18 @@ def _prepare(connection: sqlite3.Connection, location: Location) -> None:
 
 
 def _make_folder(location: Location) -> None:
+    """The folders that are missing, each for whoever may use the one above it, as `_make_file` makes the file."""
+    folder = location.path.parent
     try:
-        location.path.parent.mkdir(parents=True, exist_ok=True)
+        for one in reversed([place for place in (folder, *folder.parents) if not place.exists()]):
+            try:
+                one.mkdir(mode=0o700)
+            except FileExistsError:
+                if not one.is_dir():
+                    raise
+                continue  # somebody was faster, and it is theirs
+            descriptor = os.open(one, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            _open_to_those_of(descriptor, one.parent.stat(), 0o700)
     except OSError as error:
         raise _not_permitted(location, f"its folder cannot be made ({error.strerror})") from error
 
@@ -269,19 +279,25 @@ def _make_file(location: Location) -> None:
     SQLite gives -wal and -shm the same mode and, as root, the same owner. Opening it here drops nobody's locks: there was
     no file.
     """
-    folder = location.path.parent
     try:
-        found = folder.stat()
-        # Where others may not touch what is not theirs, as in /tmp, nobody is meant to share a file.
-        mode = 0o600 | found.st_mode & (0o644 if found.st_mode & stat.S_ISVTX else 0o666)
+        found = location.path.parent.stat()
         descriptor = os.open(location.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
     except OSError:
         return  # somebody was faster, or SQLite will say why there can be none
+    _open_to_those_of(descriptor, found, 0o600)
+
+
+def _open_to_those_of(descriptor: int, folder: os.stat_result, own: int) -> None:
+    """Gives what was just made in a folder its owner, as root, and its mode as far as `own`; closes the descriptor."""
+    bits = own >> 6
+    # Where others may not touch what is not theirs, as in /tmp, nobody is meant to share a file.
+    others = bits & ~0o2 if folder.st_mode & stat.S_ISVTX else bits
+    mode = own | folder.st_mode & (others << 3 | others)
     try:
         with suppress(OSError):  # a network file system may refuse it, and a database of ours alone works too
             if os.geteuid() == 0:
-                os.fchown(descriptor, found.st_uid, found.st_gid)
-            os.fchmod(descriptor, mode)
+                os.fchown(descriptor, folder.st_uid, folder.st_gid)
+            os.fchmod(descriptor, mode | os.fstat(descriptor).st_mode & stat.S_ISGID)
     finally:
         os.close(descriptor)
 

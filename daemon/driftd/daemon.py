@@ -164,6 +164,7 @@ class Daemon:
             "uptime_s": round(time.monotonic() - self._started, 1),
             "config": str(self.configuration.source.path) if self.configuration.source.path else None,
             "socket": self._fixed["socket"],
+            "serves": len(self.keepers),
         }
 
     def keeper(self, name: str | None) -> Keeper:

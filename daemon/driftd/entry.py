@@ -30,12 +30,20 @@ class Found:
     approved: tuple[str, ...] = ()
     warnings: list[str] = field(default_factory=list)
     staged_for: object = None
+    lost: str = ""
     progress: Document | None = None
     problem: Document | None = None
 
     def looked(self, document: Document) -> None:
         """Takes over what a look has found."""
         self.looked_at = now_text()
+        if self.look is not None and self.look["last_migration"] and not document["last_migration"]:
+            self.lost = (
+                f"the history that was in {document['database']} is gone: the file was removed, or another one put in its "
+                "place; if that is not meant, look at `driftd backup list` before anything is applied"
+            )
+        elif document["last_migration"]:
+            self.lost = ""
         self.look = document
         self.database = document["database"]
         self.approved = tuple(document["approved"])
@@ -94,7 +102,7 @@ def entry_of(
             "polled": list(polled),
         },
         "problem": found.problem,
-        "warnings": found.warnings,
+        "warnings": [*filter(None, [found.lost]), *found.warnings],
     }
 
 

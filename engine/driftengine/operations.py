@@ -146,7 +146,9 @@ class Plan:
             }
             if not matching:
                 raise PlanError(
-                    f"{word} names no operation of the plan {self.id}",
+                    f"{word} names no operation of the plan {self.id}"
+                    if self.operations
+                    else f"{word} names no operation: there is nothing to do",
                     code="approval-unknown",
                     why=self._why_unknown(word),
                     fix="run `driftd plan` and approve the ids that it shows",

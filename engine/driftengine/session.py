@@ -203,14 +203,15 @@ class Session:
         """Approves operations of the plan as it is now, by id or code, all or none; returns all that are approved.
 
         An approval outlives this process, and ends with the plan; that of a destructive operation is for as many rows as
-        it concerns now. Raises PlanError (`approval-unknown`; `plan-stale` where the plan is not the one of `plan_id`),
-        and all that `look` raises; BackupError, HistoryError where it cannot be written down.
+        it concerns now. Raises PlanError (`approval-unknown`; `plan-stale` where the plan is not the one of `plan_id`;
+        `value-needed`, which no approval can give), and all that `look` raises; BackupError, HistoryError where it cannot be written down.
         """
         self.look()
         looked = self._known()
         plan = looked.found.plan
         plan.require(plan_id)
         told = [plan.operation_id(number) for number in sorted(approved_by(looked.found, words))]
+        _require_values(plan, told)
         if told:
             if plan.id in self._ended:  # what was given for it before must not come back with this
                 self._withdraw({plan.id})
@@ -375,6 +376,19 @@ class Session:
             self._held.close()
             self._held = None
         self.discard()
+
+
+def _require_values(plan: Plan, ids: Sequence[str]) -> None:
+    """Raises PlanError for a column that has no value for old rows: there would still be none."""
+    for one in plan.operations:
+        if one.judgement.code == "value-needed" and plan.operation_id(one.number) in ids:
+            name = f"{plan.names.get(one.difference.table, one.difference.table)}.{one.difference.name}"
+            raise PlanError(
+                f"{name} cannot be approved: it has no value for old rows",
+                code="value-needed",
+                why=one.judgement.reason,
+                fix=f'give it one: a server default, or "{name}" = "SQL expression" under [targets.NAME.backfill]',
+            )
 
 
 def _milliseconds(seconds: float) -> float:

@@ -211,6 +211,17 @@ def test_another_user_may_look_where_that_is_allowed_and_never_touch(folder: Pat
         assert as_nobody(TYPED, sidecar.socket, packages).split() == ["77", "77"]
 
 
+def test_the_command_to_type_next_names_its_target_where_there_are_several(folder: Path) -> None:
+    """Approved by an id alone: the answer is of one target, and the daemon serves two."""
+    with running(two(folder)) as sidecar:
+        sidecar.state("in_sync")
+        (folder / "models.sql").write_text(NARROWER, encoding="utf-8")
+        held = sidecar.state("held")["held"][0]["operation"]
+        told = sidecar.command("approve", held)
+        assert told.code == 0
+        assert "driftd apply --target app" in told.out
+
+
 def test_a_client_that_stays_is_answered_again_and_again(folder: Path) -> None:
     """One connection of the Python client over a whole change, with history and plan as the command line shows them."""
     make(folder / "app.db")

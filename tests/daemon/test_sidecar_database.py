@@ -195,3 +195,18 @@ def test_a_folder_that_may_not_be_written_is_told_before_an_apply(shared: Path) 
         assert sidecar.process is not None
         assert psutil.Process(sidecar.process.pid).uids().real == unprivileged.NOBODY
         assert any("lock" in warning for warning in entry["warnings"]), entry["warnings"]
+
+
+def test_a_database_that_vanishes_with_its_history_is_told(tmp_path: Path) -> None:
+    """Its tables would be made anew; that the file with its history is gone is said, until there is one again."""
+    with running(house(tmp_path)) as sidecar:
+        sidecar.state("ready")
+        assert sidecar.command("apply").code == 0
+        sidecar.until(lambda one: one["last_migration"] is not None and not one["busy"])
+        (tmp_path / "app.db").rename(tmp_path / "aside.db")
+        (warning,) = sidecar.until(lambda one: one["state"] == "ready" and one["last_migration"] is None)[
+            "warnings"
+        ]
+        assert "is gone" in warning
+        (tmp_path / "aside.db").rename(tmp_path / "app.db")
+        assert sidecar.state("in_sync")["warnings"] == []

@@ -301,3 +301,14 @@ def test_what_an_approval_is_worth() -> None:
     assert approvals.standing([first, same, none]) == {"p": {"p-1": Approval("a", 2)}}
     assert approvals.standing([first, more, same]) == {"p": {"p-1": Approval("b", 3)}}
     assert approvals.standing([none]) == {"p": {"p-1": Approval("b")}}
+
+
+def test_what_lacks_a_value_cannot_be_approved(house: House) -> None:
+    """There would still be none: the refusal says how to give one, and nothing is approved."""
+    held(house)
+    house.models("CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT, n INTEGER NOT NULL);")
+    with session_of(house) as session:
+        with pytest.raises(PlanError) as caught:
+            session.approve(["value-needed"], by="user 1000")
+        assert (caught.value.code, "t.n" in caught.value.what) == ("value-needed", True)
+    assert api.approvals(house.target()) == {}

@@ -72,7 +72,12 @@ class Line:
         # The daemon knows its targets; this file may have been edited since, and is only asked for the socket.
         environment = {name: text for name, text in self.environment.items() if name != "DRIFTD_TARGET"}
         request = Request(environment=environment, directory=self.directory, config=self.config)
-        return str(load(request).daemon.get("socket"))
+        try:
+            return str(load(request).daemon.get("socket"))
+        except ConfigurationError as error:
+            # A daemon that runs already goes on with what it has read before.
+            error.fix = f"{error.fix}\na daemon that is running still answers: --socket PATH"
+            raise
 
     def ask(self, command: str, *, patience: float | None = ANSWER_S, **arguments: object) -> Document:
         """The daemon's result; arguments that are None or False are left out.

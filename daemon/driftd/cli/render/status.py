@@ -89,13 +89,14 @@ def render_entries(
 ) -> str:
     """What the daemon answered to a command: what was done, the targets as they stand now, and what to type next."""
     entries = document["targets"]
+    several = len(entries) > 1 or (document.get("daemon") or {}).get("serves", 1) > 1
     lines: list[str] = [look.paint(done, "bold", "green"), ""] if done else []
     for entry in entries:
-        more = _more(entry, flags, several=len(entries) > 1)
+        more = _more(entry, flags, several=several)
         lines += [*entry_lines(entry, look, now=now, more=more), ""]
     lines = lines[:-1] or ["no targets"]
     lines += _problem_lines(entries, look)
-    return "\n".join([*lines, *hints(next_steps(entries, flags), look)])
+    return "\n".join([*lines, *hints(next_steps(entries, flags, several=several), look)])
 
 
 def render_reloaded(document: Document, look: Look) -> str:
@@ -110,11 +111,16 @@ def render_reloaded(document: Document, look: Look) -> str:
     return "\n".join([look.paint(head, "bold", "green"), *lines])
 
 
-def next_steps(entries: Sequence[Document], flags: Flags, *, verbose: bool = False) -> list[tuple[str, str]]:
-    """What to type next, with its purpose, for all targets that need a person."""
+def next_steps(
+    entries: Sequence[Document], flags: Flags, *, verbose: bool = False, several: bool = False
+) -> list[tuple[str, str]]:
+    """What to type next, with its purpose, for all targets that need a person.
+
+    `several`: the daemon serves more targets than these.
+    """
     found: list[tuple[str, str]] = []
     for entry in entries:
-        which = flags.which(entry, several=len(entries) > 1)
+        which = flags.which(entry, several=several or len(entries) > 1)
         found += _approvals(entry, flags, which)
         found += _remedies(entry, f"{flags.asks}{which}", verbose=verbose)
         if entry["state"] == "drifted" and entry["mode"] == "observe" and flags.reads is not None:

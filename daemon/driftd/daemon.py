@@ -28,8 +28,8 @@ from driftd.log import daemon_logger, set_up
 from driftd.outcomes import as_error, leaving
 from driftd.protocol import PROTOCOL
 from driftd.server import Server
-from driftd.timers import QUIET
 from driftd.turns import Turns
+from driftd.watch.debounce import QUIET
 from driftd.watch.watcher import Watcher
 from driftd.watch.wishes import wishes_for
 from driftd.worker import Worker

@@ -7,13 +7,14 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from driftd.states import Standing
     from driftengine.footprint import Inputs
     from driftengine.target import Target
 
 Document = dict[str, Any]
+_WELL = frozenset({"in_sync", "ready", "staging", "applying", "starting", "drifted"})
 
 
 @dataclass(slots=True)
@@ -119,11 +120,13 @@ def freshness(stage: Document | None) -> tuple[str, str] | None:
     return None if stage is None else (stage["made_at"], stage["freshness"])
 
 
-def needs_attention(entry: Document) -> bool:
-    """True where a person should look: something waits, cannot be read, or was stopped."""
-    waits = entry["held"] or entry["blocked"] or entry["problem"]
-    quiet = {"in_sync", "ready", "staging", "applying", "starting", "drifted"}
-    return bool(waits) or entry["state"] not in quiet
+def needs_attention(entry: Mapping[str, Any]) -> bool:
+    """True where a person should look: something waits, cannot be read, or was stopped; also in a state of tomorrow.
+
+    The daemon's verdict and what the command line shows go by this one rule. A client may meet an older daemon's entry.
+    """
+    waits = entry.get("held") or entry.get("blocked") or entry.get("problem")
+    return bool(waits) or entry["state"] not in _WELL
 
 
 def now_text() -> str:

@@ -395,10 +395,8 @@ class Keeper:
         self._spawn(self._ending(self._applying))
 
     async def _applying(self) -> str:
-        loop = asyncio.get_running_loop()
-
         def progress(phase: str, done: int, total: int) -> None:
-            loop.call_soon_threadsafe(self._progress, phase, done, total)
+            self._loop.call_soon_threadsafe(self._progress, phase, done, total)
 
         document = await self._worker.run(
             partial(self._session.apply, allowed_by="driftd run, mode dev", progress=progress)
@@ -479,7 +477,7 @@ class Keeper:
     }
 
     def _spawn(self, work: Coroutine[Any, Any, object]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
+        task = self._loop.create_task(work)
         self._tasks.add(task)  # the loop itself keeps only a weak reference
         task.add_done_callback(self._tasks.discard)
 
@@ -488,7 +486,7 @@ class Keeper:
         if since is None or self.standing.work == states.APPLY:
             return
         allowed = HANGING_AFTER + (self.target.models.timeout if self.standing.work == states.LOOK else 0.0)
-        if asyncio.get_running_loop().time() - since > allowed and self.found.problem is None:
+        if self._loop.time() - since > allowed and self.found.problem is None:
             self.found.problem = hanging(self.found.database).as_document()
             self.publish()
 

@@ -14,7 +14,6 @@ from driftd.watch.debounce import Debounce
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-QUIET, CAP = 0.3, 2.0  # seconds: hints are waited out for QUIET, never longer than CAP
 RETRY_FIRST = {states.MODELS_UNREADABLE: 15.0, states.DATABASE_UNREADABLE: 5.0, states.FAILED: 5.0}
 RETRY_SOONEST, RETRY_LATEST = 1.0, 300.0
 REFRESH_EVERY = 10.0  # seconds between two stages over the same plan
@@ -49,7 +48,7 @@ class Timers:
     def __init__(self, due: Callable[[], None], confirm: Callable[[], None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._due, self._confirm = due, confirm
-        self._debounce = Debounce(QUIET, CAP)
+        self._debounce = Debounce()
         self._hints: asyncio.TimerHandle | None = None
         self._later: asyncio.TimerHandle | None = None
         self._state = states.STARTING

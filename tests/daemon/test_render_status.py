@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from driftd.cli.render.changes import change_lines, event_line
-from driftd.cli.render.entry import age, clock, needs_attention, tail
+from driftd.cli.render.entry import age, clock, tail
 from driftd.cli.render.status import Flags, render_entries, render_reloaded, render_status
 from driftd.cli.text import Look, cells
+from driftd.entry import needs_attention
 from driftd.states import STATES
 from support.statuses import PLAN_ID, entry, operation, plan, stage, status, waiting
 

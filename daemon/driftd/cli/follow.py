@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from driftd.cli.render.changes import change_lines, event_line
-from driftd.cli.render.entry import needs_attention
 from driftd.cli.render.status import render_status
 from driftd.cli.state import look_of
 from driftd.cli.text import cells
+from driftd.entry import needs_attention
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

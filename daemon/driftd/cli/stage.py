@@ -27,8 +27,8 @@ def command(state: State, line: Line) -> int:
 
     Exit code: 0 staged or nothing to do, 1 needs attention or refused, 2 error, 3 no daemon, 77 not allowed.
     """
-    from driftd.cli.render.entry import needs_attention
     from driftd.cli.render.status import render_entries
+    from driftd.entry import needs_attention
 
     document = line.ask("stage", patience=FOR_EVER)
     state.report(

@@ -31,7 +31,6 @@ _STYLES = {
     "models_unreadable": "red",
     "database_unreadable": "red",
 }
-_WELL = {"starting", "in_sync", "drifted", "staging", "ready", "applying"}
 _BUSY = {"look": "looking", "stage": "staging", "apply": "applying"}
 _PHASES = {
     "backup": "making a backup",
@@ -39,12 +38,6 @@ _PHASES = {
     "rebuild": "rebuilding",
     "restore": "restoring",
 }
-
-
-def needs_attention(entry: Entry) -> bool:
-    """True when a person is needed: the state says so, something is held or blocked, or there is a problem."""
-    waits = entry.get("held") or entry.get("blocked") or entry.get("problem")
-    return bool(waits) or entry["state"] not in _WELL
 
 
 def state_style(entry: Entry) -> str:

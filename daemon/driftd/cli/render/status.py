@@ -12,7 +12,6 @@ from driftd.cli.render.entry import (
     day_and_time,
     entry_lines,
     going_of,
-    needs_attention,
     pad,
     progress_text,
     state_style,
@@ -21,6 +20,7 @@ from driftd.cli.render.entry import (
 )
 from driftd.cli.render.error import render_error_document
 from driftd.cli.text import Look, cells, cut, escape, plural, size
+from driftd.entry import needs_attention
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

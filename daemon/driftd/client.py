@@ -6,9 +6,10 @@ It imports socket, json and os alone: dataclasses, typing, pathlib or logging wo
 
 from __future__ import annotations
 
+# The half in C: `socket` adds files, selectors and enumerations, and a starting service would pay as much again for them.
+import _socket as socket
 import json
 import os
-import socket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -131,6 +132,18 @@ class Client:
     def do_reload(self) -> dict[str, Any]:
         """Have the configuration read again; the result is `{"added", "removed", "changed", "kept"}`, names of targets."""
         return self.call("reload")
+
+    def do_where(
+        self, target: str | None = None, config: str | None = None, directory: str | None = None
+    ) -> dict[str, Any]:
+        """Which database a starting service is to open a window for, and what that depends on."""
+        return self.call("where", target=target, config=config, directory=directory)
+
+    def do_window(
+        self, window: str, database: str | None = None, target: str | None = None
+    ) -> dict[str, Any]:
+        """The answer to the startup window of that id, when it is there: set `timeout` to what is left of it."""
+        return self.call("window", window=window, database=database, target=target)
 
     def do_version(self) -> dict[str, Any]:
         """What the daemon is: `{"version", "protocol", "capabilities", "python", "sqlite", "pid"}`."""

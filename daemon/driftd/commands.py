@@ -15,6 +15,7 @@ from driftd.keeper import SETTLES
 from driftd.processes import holders, own_figures
 from driftd.protocol import COMMANDS, PROTOCOL
 from driftd.server import Handler
+from driftd.whereabouts import where
 from driftd.worker import Worker
 from driftengine import api
 from driftengine.documents import SCHEMA_VERSION
@@ -23,6 +24,8 @@ from driftengine.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
 
+    from driftd.config import Configuration
+    from driftd.config import Request as Asked
     from driftd.events import Events
     from driftd.keeper import Keeper
     from driftd.server import Request
@@ -40,6 +43,8 @@ class Served(Protocol):
     events: Events
     version: str
     pid: int
+    configuration: Configuration
+    request: Asked
 
     @property
     def keepers(self) -> dict[str, Keeper]:
@@ -155,6 +160,27 @@ class Commands:
                     yield event
                 elif only is None or event["target"]["target"] == only:
                     yield event if request.writer else {**event, "target": _without_rows(event["target"])}
+
+    async def cmd_where(self, request: Request) -> Document:
+        """Which database a starting service would open a window for."""
+        daemon = self._daemon
+        return where(
+            daemon.configuration, daemon.request, self._one(request), request.arguments.get("config")
+        )
+
+    async def cmd_window(self, request: Request) -> Document:
+        """A service starts: the answer, when it is there. Raises BusyError (`window-closed`)."""
+        database = request.arguments.get("database")
+        keepers = [one for one in self._daemon.keepers.values() if one.database == database]
+        keeper = self._one(request) if database is None else next(iter(keepers), None)
+        if keeper is None:
+            raise ConfigurationError(
+                f"{database} is not served here",
+                code="database-unknown",
+                why=f"the daemon serves {', '.join(one.database for one in self._daemon.keepers.values()) or 'nothing'}",
+                fix="name the real path of the database, as `where` tells it",
+            )
+        return await keeper.reception.attend(request.arguments["window"])
 
     async def cmd_version(self, _request: Request) -> Document:
         """What is running."""

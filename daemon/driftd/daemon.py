@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import faulthandler
 import os
 import signal
 import sys
@@ -14,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from driftd import told
+from driftd import notify, told
 from driftd.commands import Commands
 from driftd.config import load
 from driftd.config.locate import locate
@@ -23,7 +24,7 @@ from driftd.entry import now_text
 from driftd.events import Events
 from driftd.keeper import Around
 from driftd.keepers import Keepers, database_of, one_each
-from driftd.locks import state_folder
+from driftd.locks import Locks, state_folder
 from driftd.log import daemon_logger, set_up
 from driftd.outcomes import as_error, leaving
 from driftd.protocol import PROTOCOL
@@ -31,7 +32,7 @@ from driftd.server import Server
 from driftd.turns import Turns
 from driftd.watch.debounce import QUIET
 from driftd.watch.watcher import Watcher
-from driftd.watch.wishes import wishes_for
+from driftd.watch.wishes import KNOCK, wishes_for
 from driftd.worker import Worker
 from driftengine import remembered
 from driftengine.errors import BusyError, ConfigurationError, DriftError
@@ -81,6 +82,7 @@ class Daemon:
         self.version, self.pid = version("driftd"), os.getpid()
         self.problems: list[Document] = []
         self.events = Events()
+        self._notifier = notify.take(os.environ, self.pid)
         self.configuration: Configuration
         self._log = daemon_logger()
         self._loop = asyncio.get_running_loop()
@@ -91,8 +93,9 @@ class Daemon:
             self._watcher,
             self._watching,
             Turns(),
+            Locks(),
             self._publish,
-            lambda: self.events.followed,
+            lambda: self.events.followed or self._notifier.listening,
             self._elsewhere,
             remembered.folder(request.environment),
         )
@@ -134,6 +137,7 @@ class Daemon:
             async with self._reloading:  # a SIGHUP may have come already
                 await self._keepers.exchange((), targets)
             await self._server.start()
+            self._tell_service_manager()
             self._watch_configuration()
             if self.configuration.source.how == "shipped":
                 self._log.warning(
@@ -289,7 +293,7 @@ class Daemon:
         """One wake-up serves all targets, and there is none before one of them is due."""
         rescan = self._rescanned + self._rescan_every() - time.monotonic()
         glances = [keeper.until_glance() for keeper in self.keepers.values()]
-        return max(TICK, min([rescan, *glances]))
+        return max(TICK, min([rescan, self._notifier.until_due(), *glances]))
 
     def _rescan_every(self) -> float:
         return RESCAN_POLLED if any(map(self._watcher.polled, self.keepers)) else RESCAN
@@ -300,6 +304,7 @@ class Daemon:
             self.rescan()
         for keeper in self.keepers.values():
             keeper.tick()
+        self._notifier.tick()
 
     def _clock_jumped(self) -> bool:
         """After a jump or a suspended machine, times of files and of events mean little."""
@@ -325,11 +330,21 @@ class Daemon:
 
     def _noted(self, owner: str) -> None:
         """A file of this owner may have moved. The next note comes a moment later, however many events there are."""
+        if owner.endswith(KNOCK):
+            self._knocked(owner)
+            return
         self._loop.call_later(0.1, self._watcher.taken, owner)
         if owner == CONFIGURATION:
             self._reload_soon(QUIET)
         elif owner in self.keepers:
             self.keepers[owner].hinted()
+
+    def _knocked(self, owner: str) -> None:
+        # At once: the knock that counts may come right behind the removal of an old result, which is heard as well.
+        self._watcher.taken(owner)
+        keeper = self.keepers.get(owner.removesuffix(KNOCK))
+        if keeper is not None:
+            keeper.reception.knocked()
 
     def _watch_configuration(self) -> None:
         path = self.configuration.source.path
@@ -362,8 +377,11 @@ class Daemon:
         self._spawn(self._reload_and_tell())
 
     async def _reload_and_tell(self) -> None:
-        with contextlib.suppress(DriftError):  # it was logged, and `status` shows it
-            await self.reload()
+        try:
+            with contextlib.suppress(DriftError):  # it was logged, and `status` shows it
+                await self.reload()
+        finally:
+            self._notifier.reloaded()
 
     def _listen_to_signals(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -371,15 +389,26 @@ class Daemon:
         self._loop.add_signal_handler(signal.SIGHUP, self._hang_up)
 
     def _hang_up(self) -> None:
+        self._notifier.reloading()
         self.rescan()
         self._reload_soon()
 
     def _publish(self, event: Document) -> None:
         self.events.publish(event)
+        self._notifier.changed()
+
+    def _tell_service_manager(self) -> None:
+        if self._notifier.watchdog is not None:
+            # What has missed its sign of life is sent SIGABRT: the journal then shows where each thread was.
+            faulthandler.enable()
+        self._notifier.serving(
+            lambda: {name: keeper.standing.state for name, keeper in self.keepers.items()}, self._loop
+        )
 
     async def _end(self) -> None:
         if self.keepers:
             self._log.info("stopping", extra={"event": "stopping"})
+        self._notifier.stopping()
         self._publish({"event": "stopping", "at": now_text()})
         self._stop.set()
         # A reload that has begun gives keepers up and makes others; its folders may hang, and that for ever.
@@ -394,6 +423,7 @@ class Daemon:
                 await self._watching.run(self._watcher.close)
         self._watching.end()
         self._files.end()
+        self._notifier.close()
 
 
 def content_of(request: Request) -> bytes | None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from driftengine.target import Target
 
 Document = dict[str, Any]
+BY_WINDOW = "driftd run, startup window"  # who allowed a migration, in the history
 _WELL = frozenset({"in_sync", "ready", "staging", "applying", "starting", "drifted"})
 
 
@@ -34,6 +35,7 @@ class Found:
     lost: str = ""
     progress: Document | None = None
     problem: Document | None = None
+    last_window: Document | None = None
 
     def looked(self, document: Document) -> None:
         """Takes over what a look has found."""
@@ -67,6 +69,29 @@ class Found:
         self.stage, self.warnings, self.staged_for = None, document["warnings"], None
         self.problem = document["error"]
 
+    def answered(self, document: Document, took_s: float) -> None:
+        """Takes over the answer that a starting service was given; what is left is looked at when it has settled."""
+        self.last_window = {
+            "at": now_text(),
+            "outcome": document["outcome"],
+            "duration_ms": round(took_s * 1000, 3),
+            "migration_id": document["migration_id"],
+            "error": document["error"],
+        }
+        done = document["outcome"] == "up_to_date" or (
+            document["outcome"] == "migrated" and not document["held"] and not document["blocked"]
+        )
+        if done and self.look is not None and not self.look["in_sync"]:
+            self.look = {**self.look, "in_sync": True, "state": "in_sync", "differences": [], "plan": None}
+        if document["migration_id"] and self.look is not None:
+            migration = {
+                "migration_id": document["migration_id"],
+                "at": self.last_window["at"],
+                "operations": document["operations"],
+                "allowed_by": BY_WINDOW,
+            }
+            self.look = {**self.look, "last_migration": migration}
+
 
 def _wish(look: Document) -> object:
     """What a stage is made for: a plan, and what of it is approved."""
@@ -95,6 +120,7 @@ def entry_of(
         "approved": list(found.approved),
         "stage": _aged(found.stage),
         "last_migration": look.get("last_migration"),
+        "last_window": found.last_window,
         "unmanaged": len(look.get("unmanaged", ())),
         "unsupported": look.get("unsupported", []),
         "watching": {

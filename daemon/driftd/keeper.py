@@ -1,45 +1,34 @@
-"""Keeps one target: carries out what `states.step` decides, and tells what came of it.
+"""Keeps one target: carries out what `states.step` decides, and answers what people and starting services ask of it.
 
-Everything here runs on the loop's thread, so nothing needs a lock. What blocks (the models, the database) runs on the
-target's own worker, what takes long (staging) in a process of its own.
+Everything here runs on the loop's thread, so nothing needs a lock. What is under way is `works`' business.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from driftd import states, told
 from driftd.entry import Found, entry_of, freshness, now_text
 from driftd.log import target_logger
-from driftd.outcomes import (
-    TROUBLED,
-    as_error,
-    event_of_applied,
-    event_of_error,
-    event_of_look,
-    event_of_staged,
-    hanging,
-    leaving,
-    refusal,
-)
-from driftd.stager import stage_apart
+from driftd.outcomes import hanging, leaving, refusal
+from driftd.reception import Reception
 from driftd.timers import Timers
-from driftd.watch.wishes import wishes_for
+from driftd.watch.wishes import KNOCK, knocks_for, wishes_for
 from driftd.worker import Worker
+from driftd.works import Works
 from driftengine.dialects.chosen import named
 from driftengine.errors import DriftError
 from driftengine.session import Session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Sequence
 
-    from driftd.locks import DaemonLock
+    from driftd.locks import DaemonLock, Locks
     from driftd.turns import Turns
     from driftd.watch.watcher import Watcher
     from driftengine.session import Glance
@@ -64,6 +53,7 @@ class Around:
     watcher: Watcher
     watching: Worker  # the watcher may wait for file systems and locks: on a thread where nobody waits for it
     turns: Turns
+    locks: Locks
     publish: Callable[[Document], None]
     followed: Callable[[], bool]
     elsewhere: Callable[[str], None]  # the database of the target of that name is another file now
@@ -82,21 +72,20 @@ class Keeper:
         self.misled = False  # the session came too late, and has opened another file
         self.paused = False  # by somebody; a keeper that is stopped rests in that state too
         self.found = Found(since=now_text(), database=self.database)
+        self.log = target_logger(target.name)
+        self.session = Session(target, memory=around.memory)
+        self.worker = Worker(target.name)
+        self.timers = Timers(self._due, self._confirm)
         self._around = around
-        self._log = target_logger(target.name)
-        self._session = Session(target, memory=around.memory)
-        self._worker = Worker(target.name)
-        self._timers = Timers(self._due, self._confirm)
-        self._cancelled = threading.Event()
-        self._fresh = self._restages = False
-        self._tasks: set[asyncio.Task[Any]] = set()
-        self._stager: asyncio.Task[Any] | None = None
+        self.works = Works(self, around.turns, around.locks)
+        self.reception = Reception(self, self.works, around.locks)
         self._stopping: asyncio.Future[bool] | None = None
         self._stop_until: float | None = None
         self._loop = asyncio.get_running_loop()
         self._turned = asyncio.Event()
-        self._glancing = self._confirm_waits = self._recorded = self._stopped = self._led_away = False
+        self._glancing = self._confirm_waits = self._stopped = self._led_away = False
         self._watched: tuple[object, ...] = ()
+        self._knocks: tuple[object, ...] = ()
 
     # --- what happens to a target
 
@@ -117,29 +106,51 @@ class Keeper:
         if self.standing.state != before.state:
             self.found.since = now_text()
             self._log_state(before.state)
-        self._timers.stands(self.standing.state)
+        self.timers.stands(self.standing.state)
         for action in actions:
-            self._begin[action](self)
+            self._carry_out(action)
         self._turned.set()
         if self.standing != before or event in states.ENDINGS:
             self.publish()
 
+    def _carry_out(self, action: str) -> None:
+        timed = {
+            states.RETRY: self.timers.retry,
+            states.REFRESH: self.timers.refresh,
+            states.SETTLE: self.timers.settle,
+            states.CANCEL: self.works.cancel,
+        }
+        if action in timed:
+            timed[action]()
+        else:
+            self.works.begin(action)
+
+    def ended(self, event: str) -> None:
+        """A work has ended: what the models were loaded from is followed from now on, also where that failed."""
+        self.works.spawn(self._watch())
+        self.happen(event)
+
+    def led_astray(self) -> None:
+        """The session has opened another file than the one that the lock is for."""
+        self.misled = True
+        self._around.elsewhere(self.target.name)
+
     def hinted(self) -> None:
         """Something may have happened to a file: looked at when it has been quiet for a moment."""
         if not self._stopped:
-            self._timers.hint()
+            self.timers.hint()
 
     def tick(self) -> None:
         """Once a second: has anybody committed? Slower while nobody writes."""
         self._see_hanging()
         idle = self.standing.work == states.IDLE and not self._glancing and not self._stopped
-        if idle and self._timers.until_glance() <= 0:
-            self._timers.glances()
-            self._spawn(self._confirming(models=False))
+        if idle and self.timers.until_glance() <= 0:
+            self.timers.glances()
+            self.works.spawn(self._confirming(models=False))
 
     def until_glance(self) -> float:
         """Seconds until the database is due for a glance."""
-        return self._timers.until_glance()
+        return self.timers.until_glance()
 
     def rescan(self) -> None:
         """Events are hints; this is the truth."""
@@ -154,7 +165,7 @@ class Keeper:
     def entry(self) -> Document:
         """The target as `status` shows it; never waits."""
         polled = self._around.watcher.polled(self.target.name)
-        entry = entry_of(self.target, self.standing, self.found, self._session.inputs, polled)
+        entry = entry_of(self.target, self.standing, self.found, self.session.inputs, polled)
         if self.lock is not None and self.lock.elsewhere:
             entry["warnings"] = [self.lock.elsewhere, *entry["warnings"]]
         return entry
@@ -167,7 +178,7 @@ class Keeper:
         if self.standing.state == states.PAUSED:
             raise refusal(None, self.target.name)
         if fresh or self.standing.state == states.STARTING or self.found.look is None:
-            self._fresh = self._fresh or fresh
+            self.works.fresh = self.works.fresh or fresh
             self.happen(states.CHANGED)
         else:
             # A look that is under way may have read the models before they were saved.
@@ -185,16 +196,17 @@ class Keeper:
     async def idle(self) -> None:
         """Returns when nothing is under way."""
         while self.standing.work != states.IDLE:
-            await self._turn()
+            await self.turn()
 
     async def _looked_at(self) -> None:
         """Returns when the last look is of now: none is under way, and none is to follow what is."""
         while self.standing.work == states.LOOK or (
             self.standing.work != states.IDLE and self.standing.again
         ):
-            await self._turn()
+            await self.turn()
 
-    async def _turn(self) -> None:
+    async def turn(self) -> None:
+        """Returns at the next step of the state machine."""
         self._turned.clear()
         await self._turned.wait()
 
@@ -208,7 +220,7 @@ class Keeper:
     async def restage(self) -> None:
         """Stages anew, whatever there is."""
         self._require_serving()
-        self._restages = True
+        self.works.restages = True
         self.happen(states.CHANGED)
 
     async def approve(self, words: Sequence[str], by: str, plan_id: str | None) -> None:
@@ -217,10 +229,12 @@ class Keeper:
         With `plan_id` only of that plan: what counts is the plan at that moment, not the one that was shown last.
         """
         self._require_serving()
-        self.found.approved = await self._worker.run(
-            partial(self._session.approve, words, by=by, plan_id=plan_id)
+        self.found.approved = await self.worker.run(
+            partial(self.session.approve, words, by=by, plan_id=plan_id)
         )
         self.happen(states.CHANGED)
+
+    # --- leaving
 
     @property
     def leaving(self) -> bool:
@@ -244,25 +258,27 @@ class Keeper:
 
     async def _stop(self) -> bool:
         self._step(states.PAUSE)
-        self._timers.end()
-        self._spawn(self._around.watching.run(partial(self._around.watcher.forget, self.target.name)))
+        self.timers.end()
+        for owner in (self.target.name, self.target.name + KNOCK):
+            self.works.spawn(self._around.watching.run(partial(self._around.watcher.forget, owner)))
         first, now = self._stop_until is None, self._loop.time()
         self._stop_until = self._stop_until or now + STOP_PATIENCE
         # The lock is not given up here: nobody else may serve what is still being changed.
         try:
             async with asyncio.timeout_at(max(self._stop_until, now + STOP_AGAIN)):
                 await self.idle()
-                await self._worker.run(self._session.close)
+                await self.worker.run(self.session.close)
         except TimeoutError:
             if first:
-                self._log.warning(
+                self.log.warning(
                     "it does not end within %.0f s; what is never committed changes nothing", STOP_PATIENCE
                 )
             self._stopping = None  # the next call looks again
             return False
         except (DriftError, OSError) as error:
-            self._log.warning("%s", error)
-        self._worker.end()
+            self.log.warning("%s", error)
+        self.worker.end()
+        self.reception.end()
         return True
 
     # --- looking
@@ -271,13 +287,13 @@ class Keeper:
         # One that has begun may have passed the file already that is hinted at now: another one waits behind it.
         if self.standing.state != states.PAUSED and not self._confirm_waits and not self._stopped:
             self._confirm_waits = True
-            self._spawn(self._confirming(models=True))
+            self.works.spawn(self._confirming(models=True))
 
     async def _confirming(self, *, models: bool) -> None:
         """Whether what a hint or a timer supposes is so."""
         self._glancing = True
         try:
-            moved, seen = await self._worker.run(partial(self._look_closer, models=models))
+            moved, seen = await self.worker.run(partial(self._look_closer, models=models))
         finally:
             self._glancing = False
         self._see_answer()
@@ -287,7 +303,7 @@ class Keeper:
                 self.happen(states.CHANGED)
             return
         glance, stage = seen
-        self._timers.glanced(glance.quiet_s)
+        self.timers.glanced(glance.quiet_s)
         if freshness(stage) != freshness(self.found.stage):
             self.found.stage = stage
             self.publish()
@@ -300,16 +316,20 @@ class Keeper:
         """On the worker: whether the models have moved, and what there is to see of the database, if anything."""
         if models:
             self._confirm_waits = False
-        moved = models and self._session.models_moved()
+        moved = models and self.session.models_moved()
+        if self._around.locks.starting(Path(self.database)) is not None:
+            self._loop.call_soon_threadsafe(
+                self.reception.knocked
+            )  # in the files alone, and it did not knock
         try:
             if models:
                 self._follow_path()
-            glance, stage = self._session.glance(), self._session.stage_document()
+            glance, stage = self.session.glance(), self.session.stage_document()
         except (DriftError, OSError) as error:
-            self._log.debug("%s", error)
+            self.log.debug("%s", error)
             return moved, None
         if glance.open and glance.quiet_s >= REST_AFTER and not moved and not glance.schema:
-            self._session.rest()
+            self.session.rest()
         return moved, (glance, stage)
 
     def _follow_path(self) -> None:
@@ -319,171 +339,43 @@ class Keeper:
             self._loop.call_soon_threadsafe(self._around.elsewhere, self.target.name)
         self._led_away = away
 
-    def _look(self) -> None:
-        self._timers.looks()
-        self._cancelled.clear()
-        self._spawn(self._ending(self._looking))
-
-    async def _looking(self) -> str:
-        fresh, self._fresh = self._fresh, False
-        restages, self._restages = self._restages, False
-        async with self._around.turns:
-            if restages:
-                await self._worker.run(self._session.discard)
-            document = await self._worker.run(
-                partial(self._session.look, fresh=fresh, cancelled=self._cancelled.is_set)
-            )
-        if document["database"] != self.database:
-            # A link was turned between the taking of the lock and the opening: nothing is done without the lock.
-            self.misled = True
-            self._around.elsewhere(self.target.name)
-            return states.CANCELLED
-        self.found.looked(document)
-        # Once: where it cannot be written down (a database that may only be read), a second try would follow for ever.
-        records = self.target.mode == "dev" and not self._recorded
-        self._recorded = bool(document["unrecorded"])
-        return event_of_look(document, records=records)
-
     async def _watch(self) -> None:
         """Follows the files that the models were loaded from, also where loading them failed."""
+        await self._around.watching.run(self._follow_knocks)
         if await self._around.watching.run(self._follow_inputs):
             self.hinted()  # what was saved between its loading and its being watched was heard by nobody
 
+    def _follow_knocks(self) -> None:
+        """On the watcher's thread: hears when a service that starts makes its result file anew."""
+        knocks = knocks_for(self.database)
+        if knocks != self._knocks and not self._stopped:
+            self._knocks = knocks
+            self._around.watcher.watch(self.target.name + KNOCK, knocks)
+
     def _follow_inputs(self) -> bool:
         """On the watcher's thread. True when something is newly watched."""
-        inputs = self._session.inputs
+        inputs = self.session.inputs
         wishes = wishes_for((*inputs.files, *inputs.missing), inputs.folders, database=self.found.database)
         if wishes == self._watched or self._stopped:
             return False
         self._watched = wishes
         return self._around.watcher.watch(self.target.name, wishes)
 
-    # --- staging and applying
-
-    def _stage(self) -> None:
-        self._cancelled.clear()
-        self._spawn(self._ending(self._staging))
-
-    async def _staging(self) -> str:
-        async with self._around.turns:
-            if self._cancelled.is_set():
-                return states.CANCELLED
-            mark = await self._worker.run(self._session.begin_stage)
-            desired, approved = self._session.desired, self._session.approved
-            try:
-                if self._cancelled.is_set():  # while begin_stage waited for somebody's lock
-                    return states.CANCELLED
-                self._stager = asyncio.create_task(
-                    stage_apart(self.target, desired, approved, self._progress, self._worker)
-                )
-                prepared = await self._stager
-            except asyncio.CancelledError:
-                if not self._cancelled.is_set():
-                    raise
-                return states.CANCELLED
-            finally:
-                self._stager = None
-                await self._worker.run(self._session.end_stage)
-        document = await self._worker.run(partial(self._session.keep, prepared, mark))
-        self.found.staged(document)
-        self._timers.staged(prepared.took_ms / 1000)
-        if document["stage"] is not None and document["stage"]["freshness"] != "exact":
-            self._timers.refresh()  # somebody wrote meanwhile, and a glance may have used that news up
-        return event_of_staged(document)
-
-    def _apply(self) -> None:
-        self._spawn(self._ending(self._applying))
-
-    async def _applying(self) -> str:
-        def progress(phase: str, done: int, total: int) -> None:
-            self._loop.call_soon_threadsafe(self._progress, phase, done, total)
-
-        document = await self._worker.run(
-            partial(self._session.apply, allowed_by="driftd run, mode dev", progress=progress)
-        )
-        self.found.applied(document)
-        if document["migration_id"]:
-            self._log.info("%s", told.migrated(document), extra={"event": "migrated"})
-        return event_of_applied(document)
-
-    async def _ending(self, work: Callable[[], Coroutine[Any, Any, str]]) -> None:
-        """Every work ends in one event, whatever happens."""
-        try:
-            event = await work()
-            if event not in TROUBLED:
-                self.found.problem = None
-        except Exception as error:  # noqa: BLE001  # a fault of ours stops this target's step, not the daemon
-            event = event_of_error(error)
-            if self.standing.work == states.APPLY:
-                self.found.stage = None  # used up, or given up with its backup
-            if event != states.CANCELLED:
-                self.found.problem = as_error(error)
-                self._log_problem(error)
-        finally:
-            self.found.progress = None
-        self._spawn(self._watch())
-        self.happen(event)
-
     def _log_state(self, before: str) -> None:
         if self._stopped:
             return  # that it rests for good is no news of the target
         state = self.standing.state
-        self._log.info("%s → %s", before, state, extra={"event": "state"})
+        self.log.info("%s → %s", before, state, extra={"event": "state"})
         if state in {states.HELD, states.BLOCKED, states.READY}:
             for sentence in told.waiting(self.found.held, self.found.blocked):
-                self._log.warning("%s", sentence, extra={"event": "waiting"})
-
-    def _log_problem(self, error: Exception) -> None:
-        known = isinstance(error, (DriftError, OSError))
-        self._log.warning(
-            "%s",
-            error,
-            exc_info=None if known else error,
-            extra={"event": "problem", "error": as_error(error)},
-        )
-
-    def _progress(self, phase: str, done: int, total: int) -> None:
-        self.found.progress = {"phase": phase, "done": done, "total": total}
-        self.publish()
-
-    # --- the other actions
-
-    def _cancel(self) -> None:
-        self._cancelled.set()
-        if self._stager is not None:
-            self._stager.cancel()
-
-    def _discard(self) -> None:
-        self.found.stage = None
-        self._spawn(self._discarding())
-
-    async def _discarding(self) -> None:
-        try:
-            await self._worker.run(self._session.discard)
-        except (DriftError, OSError) as error:
-            self._log_problem(error)
+                self.log.warning("%s", sentence, extra={"event": "waiting"})
 
     def _due(self) -> None:
         self.happen(states.DUE)
 
-    _begin: ClassVar[dict[str, Callable[[Keeper], None]]] = {
-        states.LOOK: _look,
-        states.STAGE: _stage,
-        states.APPLY: _apply,
-        states.CANCEL: _cancel,
-        states.DISCARD: _discard,
-        states.RETRY: lambda self: self._timers.retry(),
-        states.REFRESH: lambda self: self._timers.refresh(),
-    }
-
-    def _spawn(self, work: Coroutine[Any, Any, object]) -> None:
-        task = self._loop.create_task(work)
-        self._tasks.add(task)  # the loop itself keeps only a weak reference
-        task.add_done_callback(self._tasks.discard)
-
     def _see_hanging(self) -> None:
-        since = self._worker.busy_since
-        if since is None or self.standing.work == states.APPLY:
+        since = self.worker.busy_since
+        if since is None or self.standing.work in {states.APPLY, states.WINDOW}:
             return
         allowed = HANGING_AFTER + (self.target.models.timeout if self.standing.work == states.LOOK else 0.0)
         if self._loop.time() - since > allowed and self.found.problem is None:

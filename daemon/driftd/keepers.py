@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from driftd.keeper import Keeper
-from driftd.locks import Locks
 from driftd.log import daemon_logger
 from driftd.worker import Worker
 from driftengine.dialects.chosen import named
@@ -32,7 +31,6 @@ class Keepers:
     def __init__(self, around: Around, state_folder: Path, version: str, socket: Callable[[], str]) -> None:
         self.serving: dict[str, Keeper] = {}
         self._around = around
-        self._locks = Locks()
         self._state_folder, self._version, self._socket = state_folder, version, socket
         self._files = Worker("locks")
         self._log = daemon_logger()
@@ -76,7 +74,7 @@ class Keepers:
         return taken
 
     def _lock(self, database: str) -> DaemonLock:
-        return self._locks.serve(
+        return self._around.locks.serve(
             Path(database), state_folder=self._state_folder, version=self._version, socket=self._socket()
         )
 

@@ -1,18 +1,14 @@
-"""The lock files beside a database: who serves it. The kernel frees a lock with its process, so none is ever stale.
+"""The lock files beside a database, as the daemon and the command line use them: who serves it, who starts, who runs.
 
-A lock is an exclusive `flock` on `<database>.daemon.lock`, named after the database's real path, and the file is never
-deleted: two processes would otherwise lock two files of one name. What is written in it only tells people who holds it.
+`lock_file` has the rules that hold for each of them, docs/window-protocol.md the table.
 """
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
-import json
 import os
 import pwd
-import stat
 import threading
 import time
 from contextlib import contextmanager, suppress
@@ -20,27 +16,30 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
-from driftd import processes
+from driftd import lock_file, processes
+from driftd.startup import startup_locks
+from driftd.startup.startup_locks import StartupLocks, write_answer
 from driftengine.errors import BusyError, ConfigurationError, DatabaseError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from contextlib import AbstractContextManager
+
+    from driftd.startup.opened import Opened
+    from driftd.startup.startup_locks import Use
+
+__all__ = ["DaemonLock", "Locks", "is_served", "lock_paths", "state_folder", "write_answer"]
 
 Body: TypeAlias = dict[str, Any]
 
-SUFFIX = ".daemon.lock"
 # `is_served` holds a shared lock for microseconds: a daemon that meets one tries again. flock has no time limit of its
 # own, so this is polled.
 PATIENCE = 0.3  # seconds
 POLL = 0.01
-LONGEST_BODY = 4096  # bytes; a write of that size is not seen half done
-# O_NONBLOCK: opening a pipe that somebody put there must not wait for its other end.
-_FLAGS = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
-_READ_ONLY = {errno.EACCES, errno.EPERM, errno.EROFS}
 _NO_PLAIN_FILE = {errno.ELOOP, errno.EMLINK, errno.EISDIR, errno.ENXIO, errno.ENODEV}
 # The folder is missing, may not be written, is full, or its file system does not lock.
 _NO_PLACE = {
-    *_READ_ONLY,
+    *lock_file.READ_ONLY,
     *(errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ENOSPC, errno.EDQUOT),
     *(errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EBADF),
 }
@@ -71,6 +70,7 @@ class Locks:
     def __init__(self) -> None:
         self._held: dict[Path, DaemonLock] = {}
         self._guard = threading.Lock()
+        self._startup = StartupLocks()
 
     def serve(self, database: Path, *, state_folder: Path, version: str = "", socket: str = "") -> DaemonLock:
         """Takes the lock of that database, for as long as this process lives.
@@ -95,22 +95,44 @@ class Locks:
             if self._held.get(lock.database) is not lock:
                 return
             del self._held[lock.database]
-            with suppress(OSError):  # it was opened for reading only, and then nothing was written either
-                os.ftruncate(lock.descriptor, 0)
-            # Before it is closed: a child that inherited the descriptor would keep the lock otherwise.
-            fcntl.flock(lock.descriptor, fcntl.LOCK_UN)
-            os.close(lock.descriptor)
+            lock_file.clear_body(lock.descriptor)
+            lock_file.unlock(lock.descriptor)
+        self._startup.forget(os.fspath(lock.database))
 
     def release_all(self) -> None:
         """Gives up every lock."""
         for lock in list(self._held.values()):
             lock.release()
+        self._startup.forget_all()
+
+    def starting(self, database: str | os.PathLike[str]) -> Opened | None:
+        """The window that is open now; None while nobody starts, or its starter has not written yet. Never waits."""
+        return self._startup.starting(os.path.realpath(database))
+
+    def still_open(self, database: str | os.PathLike[str], window: str) -> bool:
+        """Is the window of that id still open? Right before COMMIT, on any thread; `starting` must have found it.
+
+        `database` is the real path.
+        """
+        return self._startup.still_open(os.fspath(database), window)
+
+    def keep_out(self, database: str | os.PathLike[str]) -> AbstractContextManager[bool]:
+        """No service begins to start while the block runs: True; False where one is starting. See `startup_locks.keep_out`."""
+        return startup_locks.keep_out(os.path.realpath(database))
+
+    def use_alone(self, database: str | os.PathLike[str]) -> AbstractContextManager[Use]:
+        """True (as a bool) while nobody else runs on this schema. See `startup_locks.use_alone`."""
+        return startup_locks.use_alone(os.path.realpath(database))
 
     def _take(self, real: Path, state_folder: Path) -> DaemonLock:
         beside, apart = lock_paths(real, state_folder)
         elsewhere = ""
         try:
-            path, rival, descriptor = beside, apart, _exclusive(real, beside, owner=_owner(real))
+            path, rival, descriptor = (
+                beside,
+                apart,
+                _exclusive(real, beside, owner=lock_file.owner_of(str(real))),
+            )
         except _NoPlaceError as error:
             elsewhere = f"the daemon's lock is kept in {apart}, because {beside} cannot be used ({error})"
             path, rival, descriptor = apart, beside, _in_state_folder(real, apart, elsewhere)
@@ -130,7 +152,7 @@ def lock_paths(database: Path, state_folder: Path) -> tuple[Path, Path]:
     """Where the lock of a database may stand: beside it, or in the state folder under a hash of its real path."""
     real = os.path.realpath(database)
     name = hashlib.sha256(os.fsencode(real)).hexdigest()[:32]
-    return Path(real + SUFFIX), state_folder / "locks" / (name + SUFFIX)
+    return Path(real + lock_file.DAEMON), state_folder / "locks" / (name + lock_file.DAEMON)
 
 
 def is_served(database: Path, state_folder: Path) -> Body | None:
@@ -186,27 +208,6 @@ class _NoPlaceError(Exception):
     """No lock file can stand there; the text says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Owner:
-    """Whose a new lock file is to be: `user` and `group` are None for whoever makes it."""
-
-    mode: int
-    user: int | None = None
-    group: int | None = None
-
-
-def _owner(database: Path) -> _Owner:
-    """Who may use the database may use its lock: as the database, else as its folder without the x bits."""
-    for path in (database, database.parent):
-        try:
-            found = path.stat()
-        except OSError:
-            continue
-        mode = stat.S_IMODE(found.st_mode) & 0o666
-        return _Owner(mode, found.st_uid, found.st_gid) if os.geteuid() == 0 else _Owner(mode)
-    return _Owner(0o600)
-
-
 def _in_state_folder(database: Path, path: Path, why: str) -> int:
     try:
         for folder in (
@@ -214,7 +215,7 @@ def _in_state_folder(database: Path, path: Path, why: str) -> int:
             path.parent,
         ):  # parents are made with the umask's mode, not with this one
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return _exclusive(database, path, owner=_Owner(0o600))
+        return _exclusive(database, path, owner=(0o600, None, None))
     except (OSError, _NoPlaceError) as error:
         told = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
         raise DatabaseError(
@@ -225,59 +226,23 @@ def _in_state_folder(database: Path, path: Path, why: str) -> int:
         ) from error
 
 
-def _exclusive(database: Path, path: Path, *, owner: _Owner) -> int:
+def _exclusive(database: Path, path: Path, *, owner: tuple[int, int | None, int | None]) -> int:
     """The descriptor of the locked file; raises BusyError, DatabaseError, _NoPlaceError."""
     until = time.monotonic() + PATIENCE
     while True:
         with _told(path):
-            descriptor = _open_or_make(path, owner)
+            descriptor = lock_file.open_or_make(str(path), owner)
         try:
             with _told(path):
                 held = _flock_until(descriptor, until)
             if not held:
-                _refuse(database, path, _read(descriptor))
-            if _still_there(descriptor, path):
+                _refuse(database, path, _of_daemon(lock_file.read_body(descriptor)))
+            if lock_file.still_there(descriptor, str(path)):
                 return descriptor
         except BaseException:
             os.close(descriptor)
             raise
         os.close(descriptor)  # somebody deleted the file meanwhile: the lock on it keeps nobody out
-
-
-def _open_or_make(path: Path, owner: _Owner) -> int:
-    while True:
-        with suppress(FileNotFoundError):
-            return _open(path, os.O_RDWR)
-        # Exclusively: a link that somebody has just put there is not followed, and the rights are set once, by its maker.
-        with suppress(FileExistsError):
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _FLAGS, owner.mode)
-            _settle(descriptor, owner)
-            return descriptor
-
-
-def _open(path: Path, access: int) -> int:
-    """Opens the file that is there, for reading only where it may not be written: `flock` needs no more."""
-    try:
-        descriptor = os.open(path, access | _FLAGS)
-    except OSError as error:
-        if access == os.O_RDONLY or error.errno not in _READ_ONLY:
-            raise
-        descriptor = os.open(path, os.O_RDONLY | _FLAGS)
-    found = os.fstat(descriptor)
-    # With another name it may be any file of this machine, put there to be overwritten by root.
-    if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
-        os.close(descriptor)
-        raise OSError(errno.ENXIO, "it is no plain file, or one with several names")
-    return descriptor
-
-
-def _settle(descriptor: int, owner: _Owner) -> None:
-    # The umask has taken bits away. Where root may not give a file away (a network file system), the lock holds anyway.
-    if owner.user is not None and owner.group is not None:
-        with suppress(OSError):
-            os.fchown(descriptor, owner.user, owner.group)
-    with suppress(OSError):
-        os.fchmod(descriptor, owner.mode)
 
 
 @contextmanager
@@ -288,7 +253,9 @@ def _told(path: Path) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or str(error)
         # One that is there and may not be opened may be locked: to go elsewhere would let two daemons serve.
-        in_the_way = error.errno in _NO_PLAIN_FILE or (error.errno in _READ_ONLY and os.path.lexists(path))
+        in_the_way = error.errno in _NO_PLAIN_FILE or (
+            error.errno in lock_file.READ_ONLY and os.path.lexists(path)
+        )
         if error.errno in _NO_PLACE and not in_the_way:
             raise _NoPlaceError(reason) from error
         raise DatabaseError(
@@ -300,38 +267,17 @@ def _told(path: Path) -> Iterator[None]:
 
 
 def _flock_until(descriptor: int, until: float) -> bool:
-    while True:
-        with suppress(BlockingIOError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
+    while not lock_file.try_lock(descriptor):
         if time.monotonic() >= until:
             return False
         time.sleep(POLL)
-
-
-def _still_there(descriptor: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(descriptor), path.lstat())
-    except OSError:
-        return False
+    return True
 
 
 def _holder_of(path: Path) -> Body | None:
-    """What the holder of that lock wrote, {} when it did not; None when nobody holds it."""
-    try:
-        descriptor = _open(path, os.O_RDONLY)
-    except OSError:
-        return None
-    try:
-        # Shared: several may ask at once, and each other's question is no answer.
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return _read(descriptor)
-    except OSError:
-        return None  # a file system that does not lock
-    finally:
-        os.close(descriptor)
-    return None
+    """What the daemon that holds that lock wrote, {} when it did not; None when nobody holds it."""
+    body = lock_file.holder_of(str(path))
+    return body if body is None else _of_daemon(body)
 
 
 def _body(version: str, socket: str) -> Body:
@@ -348,21 +294,14 @@ def _body(version: str, socket: str) -> Body:
 
 
 def _write(descriptor: int, body: Body) -> None:
-    line = json.dumps(body).encode() + b"\n"
     # On a full disk, or where it was opened for reading only: the lock is what counts.
     with suppress(OSError):
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, line, 0)
+        lock_file.write_body(descriptor, body)
 
 
-def _read(descriptor: int) -> Body:
-    """The body; {} when it is not written yet (its newline comes last), torn, or none of ours."""
-    line = os.pread(descriptor, LONGEST_BODY, 0)
-    try:
-        body = json.loads(line) if line.endswith(b"\n") else {}
-    except (ValueError, RecursionError):
-        return {}
-    return body if isinstance(body, dict) and isinstance(body.get("pid"), int) else {}
+def _of_daemon(body: Body) -> Body:
+    """{} for what no daemon wrote."""
+    return body if isinstance(body.get("pid"), int) else {}
 
 
 # --- who else

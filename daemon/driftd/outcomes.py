@@ -31,8 +31,9 @@ _APPLIED = {
     "blocked": states.APPLIED_BLOCKED,
     "deferred": states.DATABASE_LOCKED,
 }
+_OF_WINDOW = {"held": states.WINDOW_HELD, "blocked": states.WINDOW_BLOCKED, "deferred": states.WINDOW_LEFT}
 # After these the problem stays what it is.
-TROUBLED = frozenset({states.BROKEN, states.DATABASE_LOCKED, states.CANCELLED})
+TROUBLED = frozenset({states.BROKEN, states.DATABASE_LOCKED, states.CANCELLED, states.WINDOW_LEFT})
 _CODES = {"models-cancelled": states.CANCELLED, "stage-yielded": states.YIELDED}
 _KINDS: tuple[tuple[type[DriftError], str], ...] = (
     (ModelsError, states.MODELS_FAILED),
@@ -66,6 +67,17 @@ def event_of_staged(document: Mapping[str, Any]) -> str:
 def event_of_applied(document: Mapping[str, Any]) -> str:
     """Of an apply's document."""
     return _APPLIED.get(document["outcome"], states.BROKEN)
+
+
+def event_of_window(document: Mapping[str, Any], before: str, *, known: bool) -> str:
+    """Of a window's answer, for a target that stood in the state `before`; `known`: the last look still holds."""
+    outcome = document["outcome"]
+    if outcome == "up_to_date":
+        return states.WINDOW_SAME if known and before == states.IN_SYNC else states.WINDOW_IN_SYNC
+    if outcome == "migrated":
+        left = states.WINDOW_HELD if document["held"] else states.WINDOW_IN_SYNC
+        return states.WINDOW_BLOCKED if document["blocked"] else left
+    return _OF_WINDOW.get(outcome, states.BROKEN)
 
 
 def event_of_error(error: BaseException) -> str:

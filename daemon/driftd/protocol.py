@@ -74,6 +74,11 @@ COMMANDS: dict[str, Command] = {
     "pause": Command({"target": _TARGET}, writes=True),
     "resume": Command({"target": _TARGET}, writes=True),
     "reload": Command({}, writes=True),
+    "where": Command({"target": _TARGET, "config": Argument("text"), "directory": Argument("text")}),
+    "window": Command(
+        {"window": Argument("text", required=True), "database": Argument("text"), "target": _TARGET},
+        writes=True,
+    ),
     "events": Command({"target": _TARGET}),
     "version": Command({}),
 }

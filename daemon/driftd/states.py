@@ -32,18 +32,21 @@ IDLE = ""
 LOOK = "look"
 STAGE = "stage"
 APPLY = "apply"
-WORKS = (IDLE, LOOK, STAGE, APPLY)
+WINDOW = "window"
+WORKS = (IDLE, LOOK, STAGE, APPLY, WINDOW)
 
-# Actions. LOOK, STAGE and APPLY begin that work; each of them ends in exactly one event of `ENDINGS`.
+# Actions. LOOK, STAGE, APPLY and WINDOW begin that work; each of them ends in exactly one event of `ENDINGS`.
 CANCEL = "cancel"  # end the work that is under way early; it then ends in `cancelled`, or as it would have
 DISCARD = "discard"  # the stage is of no use any more
 RETRY = "retry"  # a `due` later, each time a little later
 REFRESH = "refresh"  # a `due` later, as soon as the rate limit allows
+SETTLE = "settle"  # a `due` when a service that starts has had the database to itself for a moment
 
 # Events.
 CHANGED = "changed"  # models, schema, settings or approvals are others than at the last look
 ROWS_CHANGED = "rows_changed"  # somebody committed, and the schema is the same
 DUE = "due"  # a timer
+OPENED = "opened"  # a service starts and waits for its answer
 PAUSE = "pause"
 RESUME = "resume"
 LOOKED_IN_SYNC = "looked_in_sync"
@@ -58,6 +61,11 @@ YIELDED = "yielded"  # a writer came, and copying would have kept it waiting
 APPLIED = "applied"  # something was applied, or there was nothing to do
 APPLIED_HELD = "applied_held"
 APPLIED_BLOCKED = "applied_blocked"
+WINDOW_SAME = "window_same"  # there was nothing to do, as was known before
+WINDOW_IN_SYNC = "window_in_sync"
+WINDOW_HELD = "window_held"
+WINDOW_BLOCKED = "window_blocked"
+WINDOW_LEFT = "window_left"  # put off: what there is to do is still there
 MODELS_FAILED = "models_failed"
 DATABASE_FAILED = "database_failed"
 DATABASE_LOCKED = "database_locked"
@@ -77,15 +85,18 @@ _AFTER: dict[str, tuple[str, tuple[str, ...]]] = {
     YIELDED: (DRIFTED, (RETRY,)),
     APPLIED_HELD: (HELD, ()),
     APPLIED_BLOCKED: (BLOCKED, ()),
+    WINDOW_IN_SYNC: (IN_SYNC, (DISCARD,)),
+    WINDOW_HELD: (HELD, ()),
+    WINDOW_BLOCKED: (BLOCKED, ()),
     MODELS_FAILED: (MODELS_UNREADABLE, (RETRY,)),
     DATABASE_FAILED: (DATABASE_UNREADABLE, (RETRY,)),
     DATABASE_LOCKED: (DATABASE_BUSY, (RETRY,)),
     BROKEN: (FAILED, (RETRY,)),
     CANCELLED: (DRIFTED, (RETRY,)),
 }
-ENDINGS = (*_AFTER, APPLIED)
-_ONLY_OF = {"looked": LOOK, "staged": STAGE, "yielded": STAGE, "applied": APPLY}
-EVENTS = (CHANGED, ROWS_CHANGED, DUE, PAUSE, RESUME, *ENDINGS)
+ENDINGS = (*_AFTER, APPLIED, WINDOW_SAME, WINDOW_LEFT)
+_ONLY_OF = {"looked": LOOK, "staged": STAGE, "yielded": STAGE, "applied": APPLY, "window": WINDOW}
+EVENTS = (CHANGED, ROWS_CHANGED, DUE, OPENED, PAUSE, RESUME, *ENDINGS)
 # What a plan says of the rows may be otherwise after a commit; where there is no plan, rows do not matter.
 _CONCERNED_BY_ROWS = frozenset({DRIFTED, READY, HELD, BLOCKED})
 
@@ -99,12 +110,14 @@ class Standing:
         state: one of `STATES`.
         work: one of `WORKS`.
         again: something changed while the work was under way, so a look follows it.
+        opened: a service starts, and its window comes before anything else when the work has ended.
     """
 
     mode: str
     state: str = STARTING
     work: str = IDLE
     again: bool = False
+    opened: bool = False
 
 
 Step = tuple[Standing, tuple[str, ...]]
@@ -118,6 +131,8 @@ def step(now: Standing, event: str) -> Step:
         return _while_paused(now, event)
     if event in ENDINGS:
         return _ended(now, event) if _ends(event, now.work) else (now, ())
+    if event == OPENED:
+        return _opened(now)
     if event == RESUME:
         return now, ()
     if event == ROWS_CHANGED:
@@ -126,7 +141,16 @@ def step(now: Standing, event: str) -> Step:
         return replace(now, work=LOOK), (LOOK,)
     if event == DUE:
         return now, ()
-    return replace(now, again=True), (CANCEL,) if now.work == STAGE and not now.again else ()
+    cut = now.work == STAGE and not (now.again or now.opened)
+    return replace(now, again=True), (CANCEL,) if cut else ()
+
+
+def _opened(now: Standing) -> Step:
+    """Nobody waits for staging, which is given up; a look, an apply and a window end by themselves first."""
+    if now.work == IDLE:
+        return replace(now, work=WINDOW), (WINDOW,)
+    cut = now.work == STAGE and not (now.again or now.opened)
+    return replace(now, opened=True), (CANCEL,) if cut else ()
 
 
 def _ends(event: str, work: str) -> bool:
@@ -135,9 +159,9 @@ def _ends(event: str, work: str) -> bool:
 
 
 def _paused(now: Standing) -> Step:
-    """An apply is never cut off: it ends, and the target rests then."""
+    """What changes the database is never cut off: it ends, and the target rests then."""
     cancelled = now.state != PAUSED and now.work in {LOOK, STAGE}
-    return replace(now, state=PAUSED, again=False), (CANCEL,) if cancelled else ()
+    return replace(now, state=PAUSED, again=False, opened=False), (CANCEL,) if cancelled else ()
 
 
 def _while_paused(now: Standing, event: str) -> Step:
@@ -150,6 +174,13 @@ def _while_paused(now: Standing, event: str) -> Step:
 
 def _ended(now: Standing, event: str) -> Step:
     state, actions = _AFTER.get(event, (now.state, ()))
+    if now.opened:
+        return replace(now, state=state, work=WINDOW, opened=False), (*_without_timers(actions), WINDOW)
+    if now.work == WINDOW:
+        # The service has the database to itself now: what there is to see is looked at when it has settled.
+        settles = now.again or event != WINDOW_SAME
+        actions = (*_without_timers(actions), SETTLE) if settles else ()
+        return replace(now, state=state, work=IDLE, again=False), actions
     if now.again or event == APPLIED:
         # What was found is shown, but not acted upon: it is out of date already.
         return replace(now, state=state, work=LOOK, again=False), (*_without_timers(actions), LOOK)

@@ -18,6 +18,7 @@ RETRY_FIRST = {states.MODELS_UNREADABLE: 15.0, states.DATABASE_UNREADABLE: 5.0, 
 RETRY_SOONEST, RETRY_LATEST = 1.0, 300.0
 REFRESH_EVERY = 10.0  # seconds between two stages over the same plan
 REFRESH_SHARE = 20.0  # and never more than a twentieth of the time is spent on staging
+SETTLES_WITHIN = 3.0  # seconds that a service which has started has its database to itself
 GLANCE_EVERY = 1.0
 GLANCE_SELDOM = (
     2.0  # once nobody has written for QUIET_SINCE seconds; what appears in the folder is a hint anyway
@@ -55,6 +56,7 @@ class Timers:
         self._tries = 0
         self._staged_at, self._staging_took = -REFRESH_EVERY, 0.0
         self._next_glance, self._pace = 0.0, GLANCE_EVERY
+        self._settled_at = 0.0
 
     def stands(self, state: str) -> None:
         """The target stands in this state now."""
@@ -71,6 +73,19 @@ class Timers:
         """Arms the next refresh, unless something is armed already."""
         if self._later is None:
             self._arm(refresh_delay(self._loop.time() - self._staged_at, self._staging_took))
+
+    def leave(self) -> None:
+        """A service has its answer and starts: its database is not looked at for a moment."""
+        self._settled_at = self._loop.time() + SETTLES_WITHIN
+
+    def settle(self) -> None:
+        """Arms the look behind that moment."""
+        self._arm(max(0.0, self._settled_at - self._loop.time()))
+
+    @property
+    def settling(self) -> bool:
+        """True in the moment that `leave` began."""
+        return self._loop.time() < self._settled_at
 
     def staged(self, took: float) -> None:
         """A stage was made in `took` seconds."""
@@ -108,12 +123,15 @@ class Timers:
         if due is not None and due > self._loop.time():  # hints have come meanwhile
             self._wait_for_quiet()
             return
+        if self.settling:
+            self._hints = self._loop.call_at(self._settled_at, self._quiet)
+            return
         self._debounce.done()
         self._confirm()
 
     def until_glance(self) -> float:
         """Seconds until it is time for a glance at the database."""
-        return self._next_glance - self._loop.time()
+        return max(self._next_glance, self._settled_at) - self._loop.time()
 
     def glances(self) -> None:
         """A glance begins; the loop need not wake up for the next one before its time."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from types import TracebackType
+    from collections.abc import AsyncIterator
 
 PATIENCE = 5.0  # seconds; one that hangs keeps its turn, and must not keep the others from theirs
 
@@ -19,19 +19,31 @@ class Turns:
     def __init__(self, at_once: int | None = None, patience: float = PATIENCE) -> None:
         self._free = asyncio.Semaphore(2 * (os.cpu_count() or 1) if at_once is None else at_once)
         self._patience = patience
-        self._taken = 0
 
-    async def __aenter__(self) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._patience):
-                await self._free.acquire()
-                return
-        self._taken += 1  # gone past the queue: nothing to give back for this one
+    @asynccontextmanager
+    async def turn(self, hurried: asyncio.Event) -> AsyncIterator[None]:
+        """A turn, as soon as there is one; whoever is `hurried`, or has waited long enough, goes past the queue."""
+        taken = await self._take(hurried)
+        try:
+            yield
+        finally:
+            if taken:
+                self._free.release()
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._taken:
-            self._taken -= 1
-        else:
-            self._free.release()
+    async def _take(self, hurried: asyncio.Event) -> bool:
+        if not self._free.locked():
+            return await self._free.acquire()
+        taking, hurrying = asyncio.create_task(self._free.acquire()), asyncio.create_task(hurried.wait())
+        try:
+            await asyncio.wait(
+                {taking, hurrying}, timeout=self._patience, return_when=asyncio.FIRST_COMPLETED
+            )
+        except BaseException:
+            if taking.done() and not taking.cancelled():
+                self._free.release()
+            raise
+        finally:
+            hurrying.cancel()
+            if not taking.done():
+                taking.cancel()
+        return taking.done() and not taking.cancelled()

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 IN_SYNC, READY = "in_sync", "ready"
 EXACT, USABLE, STALE = "exact", "usable", "stale"
+NEW = "new"  # staged within the window
 
 # A window is answered half a second before its end; beside the statements, locking and proving take their time.
 ANSWER_BEFORE_S = 0.5
@@ -88,8 +89,9 @@ def staged(
     *,
     reason: str,
     progress: Progress | None = None,
+    deadline_at: float | None = None,
 ) -> Stage:
-    """Makes the stage of a choice. Raises BackupError, BusyError, RehearsalError, ModelsError, DatabaseError."""
+    """Makes the stage of a choice; see `make_stage`, also for what it raises."""
     entry = begun_entry(found, datetime.now(UTC), versions_of(dialect, found.desired))
     return make_stage(
         dialect,
@@ -101,6 +103,7 @@ def staged(
         entry=entry,
         reason=reason,
         progress=progress,
+        deadline_at=deadline_at,
     )
 
 
@@ -128,7 +131,7 @@ def prepare(
     try:
         with database.snapshot():
             found = survey(dialect, database, target, desired)
-            choice = choose(database, found, _fitting(found, approve))
+            choice = choose(dialect, database, found, _fitting(found, approve))
         stage = None
         if choice.settled is None:
             stage = staged(dialect, database, target, found, choice, reason=backups.STAGE, progress=progress)
@@ -215,10 +218,29 @@ def _survives_rows(stage: Stage) -> bool:
     )
 
 
+def needed_ms(prepared: Prepared, *, fresh: bool) -> float:
+    """What it may take to have it applied; one that is not fresh is staged anew."""
+    return CAUTION * prepared.apply_ms + AROUND_MS + (0.0 if fresh else prepared.took_ms)
+
+
 def fits_window(prepared: Prepared, *, fresh: bool, window_s: float) -> bool:
-    """True when a starting service would have it applied within its window; one that is not fresh is staged anew."""
-    needed = CAUTION * prepared.apply_ms + AROUND_MS + (0.0 if fresh else prepared.took_ms)
-    return needed <= (window_s - ANSWER_BEFORE_S) * 1000
+    """True when a starting service would have it applied within its window."""
+    return needed_ms(prepared, fresh=fresh) <= (window_s - ANSWER_BEFORE_S) * 1000
+
+
+def way_in_window(prepared: Prepared, *, fresh: str, left_ms: float) -> str | None:
+    """How it is applied in a window in which so much time is left: `exact`, `new` or `usable`; None: not in this one.
+
+    What was staged exactly is only given up where the statements alone would take longer. Otherwise it is staged anew,
+    with a backup of the rows as they are now, where that fits with caution; a usable stage stands in where it does not.
+    """
+    if prepared.apply_ms + AROUND_MS > left_ms:
+        return None
+    if fresh == EXACT:
+        return EXACT
+    if needed_ms(prepared, fresh=False) <= left_ms:
+        return NEW
+    return USABLE if fresh == USABLE else None
 
 
 # --- the backups of stages

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from driftengine.operations import Operation
     from driftengine.stage import Progress
     from driftengine.survey import Survey
+    from driftengine.window import Window
 
 __all__ = [
     "BackupSettings",
@@ -44,6 +45,8 @@ __all__ = [
     "plan",
     "plan_script",
     "prepare",
+    "rollback_to_backup",
+    "start",
 ]
 
 
@@ -112,7 +115,8 @@ def _compared(target: Target, known: Desired | None, memory: Path | None) -> Doc
         document = documents.check(target, database.name, found, timings)
         # Asked again: somebody may have changed the database in between.
         if memory is not None and question and found.in_step and answers.ask(target, asked) == question:
-            answers.remember(memory, question, document)
+            recorded = found.met and not found.base_is_old
+            answers.remember(memory, question, document, recorded=recorded)
         return {**document, "models": "remembered" if known else "probed"}
 
 
@@ -174,26 +178,66 @@ def apply(
     approve: Sequence[str] = (),
     dry_run: bool = False,
     allowed_by: str = "",
+    in_use: bool = False,
     progress: Progress | None = None,
 ) -> Document:
-    """Stages and applies now. Raises DriftError for what is refused before anything was tried."""
-    from driftengine.apply import Applier, Request
+    """Stages and applies now. Raises DriftError for what is refused before anything was tried.
+
+    `in_use`: others run on this schema, and what their code would not survive waits.
+    """
+    from driftengine.applied import Request
+    from driftengine.apply import Applier
     from driftengine.desired import read_desired
     from driftengine.dialects.chosen import DIALECT, named
 
     desired = read_desired(target.models)
     # What was approved through the daemon is approved here too.
-    request = Request(plan_id, tuple(approve), dry_run, allowed_by, standing=_standing(target))
+    standing = _standing(target)
+    request = Request(plan_id, tuple(approve), dry_run, allowed_by, standing=standing, in_use=in_use)
 
     def fresh() -> AbstractContextManager[SqliteDatabase]:
         return closing(_open(target, tidy=not dry_run, lock_wait=target.window_timeout))
 
     done = Applier(DIALECT, fresh, target, desired, request, progress).apply()
     held = documents.held_documents(
-        DIALECT, lambda: closing(_open(target)), done.plan, done.held, done.blocked
+        DIALECT, lambda: closing(_open(target)), done.plan, done.held, done.blocked, done.in_use
     )
     name = named(target.url, target.models.directory)
     return documents.applied(target, name, done, held, dry_run=dry_run)
+
+
+def start(
+    target: Target,
+    window: Window,
+    *,
+    memory: Path | None = None,
+    allowed_by: str = "",
+    progress: Progress | None = None,
+) -> Document:
+    """What happens when a service starts where no daemon serves: what fits into the window is staged and applied.
+
+    The document is that of `session.Session.start`. `memory` as in `check`: while nothing has moved since a look that found
+    the database in sync, nothing is compared. Raises DriftError, and ModelsError where the models cannot be loaded.
+    """
+    from driftengine import remembered
+    from driftengine import remembered_answer as answers
+
+    started = time.monotonic()
+    document = remembered.recall_document(memory, target.models) if memory is not None else None
+    if document is not None and memory is not None:
+        question = answers.ask(target, document["desired"])
+        # Whoever died behind the COMMIT of this very window is found by looking.
+        ours = f'"window":"{window.id}"'
+        if question is not None and ours not in question.last and answers.recorded(memory, question):
+            took = round((time.monotonic() - started) * 1000, 3)
+            return {
+                **documents.nothing_applied(target, question.path, "up_to_date", took),
+                "stage": None,
+            }
+    from driftengine import starting
+
+    known_models = None if document is None else remembered.desired_of(document)
+    return starting.start(target, window, known_models, memory, allowed_by, progress)
 
 
 def prepare(
@@ -355,6 +399,36 @@ def backup_restore(target: Target, backup_id: str, *, progress: Progress | None 
             **_head(target, database),
             "restored": restored.backup.as_document(),
             "safety_backup": safety.as_document() if safety else None,
+        }
+
+
+def rollback_to_backup(
+    target: Target, *, allowed_by: str = "", dry_run: bool = False, progress: Progress | None = None
+) -> Document:
+    """Takes the last migration back by restoring its own backup, after a safety backup of what is there now.
+
+    The document says how many rows written since are then in the safety backup only. With `dry_run` it says what would
+    be lost, and nothing is written. Raises HistoryError, BackupError, BusyError, DatabaseError.
+    """
+    from driftengine import restoring
+
+    started = time.perf_counter()
+    with closing(_open(target)) as database:
+        done = restoring.roll_back(
+            database, target, allowed_by=allowed_by, dry_run=dry_run, progress=progress
+        )
+        safety, losses = done.safety_backup, done.losses
+        return {
+            **_head(target, database),
+            "migration": documents.entry(done.migration, whole=False),
+            "restored": done.backup.as_document(),
+            "safety_backup": safety.as_document() if safety else None,
+            "rows_lost": done.rows_lost,
+            "rows_back": done.rows_back,
+            "tables": None if losses is None else [one.as_document() for one in losses],
+            "dry_run": dry_run,
+            "duration_ms": _milliseconds_since(started),
+            "warnings": list(done.warnings),
         }
 
 

@@ -2,7 +2,8 @@
 
 A first try stages without any lock. If somebody commits between the first look and the transaction, a second try does
 everything while the write lock is held, so that it cannot happen again. What was staged ahead is used where nothing was
-committed since: then only the transaction is left to do.
+committed since: then only the transaction is left to do. In a startup window all of it ends by the window's deadline, and
+what was staged ahead may be used over newer rows where staging anew would take too long.
 """
 
 from __future__ import annotations
@@ -14,88 +15,42 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from driftengine import ahead, history, journal
+from driftengine import ahead, history
 from driftengine import backup as backups
-from driftengine.backup_files import folder_for, journal_of, make_folder
+from driftengine.applied import Applied, Request, without_applying
 from driftengine.choice import (
+    DEFERRED,
     MIGRATED,
     UP_TO_DATE,
     Choice,
     approved_by,
     choose,
-    database_id_of,
     finished_entry,
+    not_survived,
     outgrown,
-    remembered,
 )
-from driftengine.errors import BackupError, BusyError, DatabaseError, DriftError, PlanError, ProofError
-from driftengine.stage import discard, sweep_workspaces
+from driftengine.errors import BackupError, BusyError, DeadlineError, DriftError, PlanError, ProofError
+from driftengine.recording import Records
+from driftengine.stage import discard, judged
 from driftengine.survey import survey
+from driftengine.window import too_long
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from driftengine.ahead import Prepared
-    from driftengine.approvals import Given
     from driftengine.changes import SqlValue
     from driftengine.desired import Desired
     from driftengine.dialects.base import Database, Dialect, WriteTransaction
-    from driftengine.manifest import Backup
-    from driftengine.operations import Operation, Plan
-    from driftengine.rehearse import Blocked
     from driftengine.stage import Progress, Stage
     from driftengine.survey import Survey
     from driftengine.target import Target
+    from driftengine.window import Window
 
-DEFERRED, FAILED = "deferred", "failed"
+__all__ = ["DEFERRED", "FAILED", "Applied", "Applier", "Request"]
 
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What was asked for: a certain plan or any, approvals by operation id or code, and who asked.
-
-    `standing` are approvals that were given before. Those of another plan do not count.
-    """
-
-    plan_id: str | None = None
-    approve: tuple[str, ...] = ()
-    dry_run: bool = False
-    allowed_by: str = ""
-    standing: Given = field(default_factory=dict)
-
-    def approvals(self, plan: Plan) -> tuple[str, ...]:
-        """The ids and codes that are approved of that plan."""
-        return (*self.approve, *self.standing.get(plan.id, ()))
-
-    def by_whose_leave(self, plan: Plan, operations: Sequence[Operation]) -> str:
-        """Who or what allowed these operations of the plan: who had approved some of them before, and whoever asked."""
-        given = self.standing.get(plan.id, {})
-        ids = (plan.operation_id(one.number) for one in operations)
-        people = dict.fromkeys(given[one].by for one in ids if one in given)
-        return "; ".join([*(f"approved by {one}" for one in people), self.allowed_by])
-
-    def less(self, plan: Plan, ids: Iterable[str]) -> Request:
-        """Without those of the plan's approvals that were given before for these operations."""
-        gone = frozenset(ids)
-        left = {one: given for one, given in self.standing.get(plan.id, {}).items() if one not in gone}
-        return replace(self, standing={**self.standing, plan.id: left})
-
-
-@dataclass(frozen=True, slots=True)
-class Applied:
-    """What came of it. `operations` were applied; `held` and `blocked` wait for a person or for the rows."""
-
-    outcome: str
-    plan: Plan | None = None
-    operations: tuple[Operation, ...] = ()
-    held: tuple[Operation, ...] = ()
-    blocked: tuple[Blocked, ...] = ()
-    migration_id: str | None = None
-    backup: Backup | None = None
-    duration_ms: float = 0.0
-    error: DriftError | None = None
-    warnings: tuple[str, ...] = ()
+FAILED = "failed"
 
 
 @dataclass(slots=True)
@@ -104,6 +59,7 @@ class Applier:
 
     `opened` gives the target's database for a try, and closes it behind that if it is this call's own. `prepared` was
     staged ahead, and `mark` taken before that; `prepared` is None afterwards if it was used or is of no use any more.
+    `prunes_later`: the caller lets go of older backups when nobody waits.
     """
 
     dialect: Dialect
@@ -114,8 +70,12 @@ class Applier:
     progress: Progress | None = None
     prepared: Prepared | None = None
     mark: object = None
+    window: Window | None = None
+    prunes_later: bool = False
     _warnings: list[str] = field(default_factory=list)
     _locking: bool = False
+    _fresh: str = ahead.NEW
+    _anew_ms: float = 0.0  # what staging anew and applying is known to take
 
     def apply(self) -> Applied:
         """Stages and applies. Raises DriftError for what is refused; a lock that nobody frees is `deferred`."""
@@ -123,7 +83,9 @@ class Applier:
         try:
             applied = self._try_unlocked()
         except BusyError as error:
-            applied = Applied(DEFERRED, error=error)
+            applied = Applied(DEFERRED, error=error if self.window is None else self.window.told(error))
+        if self.window is not None and applied.outcome != DEFERRED:
+            self._give_up_prepared()
         took = round((time.monotonic() - started) * 1000, 3)
         return replace(applied, duration_ms=took, warnings=tuple(self._warnings))
 
@@ -132,8 +94,8 @@ class Applier:
             mark = database.mark()  # before the first look: what is found holds while this stays the same
             try:
                 applied = self._use_prepared(database) or self._attempt(database, mark)
-            except BusyError:
-                if self.request.dry_run or self._locking:
+            except BusyError as error:
+                if self.request.dry_run or self._locking or isinstance(error, DeadlineError):
                     raise
                 applied = None  # others left no moment for reading; under the write lock there is
             except DriftError:
@@ -151,16 +113,79 @@ class Applier:
         try:
             fits = self._fits(database, prepared)
             applied = self._carried_out_prepared(database, prepared) if fits else None
+            if applied is None and self.window is not None:
+                applied = self._instead(database, prepared, self.window, fits=fits)
         except BusyError:
             raise  # nothing has happened: it is as good at the next try
         except BaseException:
             self.prepared = None  # its backup is gone, or belongs to a migration that has happened
             raise
-        self.prepared = None
-        if applied is None:
+        if applied is not None:
+            self.prepared = None
+            return applied
+        self._locking, self._fresh = False, ahead.NEW
+        if self.window is None:
+            self.prepared = None
             discard(prepared.backup)
-            self._locking = False
-        return applied
+        return None
+
+    def _instead(
+        self, database: Database, prepared: Prepared, window: Window, *, fits: bool
+    ) -> Applied | None:
+        """What a window makes of a stage that is not exact; None where everything is staged anew."""
+        stage = prepared.stage
+        if stage is None:
+            return None
+        if not fits:
+            # Another plan, but its backup would take as long.
+            self._anew_ms = stage.durations.get("backup", 0.0) + ahead.AROUND_MS
+            return None
+        self._anew_ms = ahead.needed_ms(prepared, fresh=False)
+        way = ahead.way_in_window(prepared, fresh=self._freshness(prepared), left_ms=window.left_ms())
+        if way == ahead.NEW:
+            return None
+        if way == ahead.USABLE:
+            self._fresh = ahead.USABLE
+            choice = prepared.choice
+            applied = self._commit(
+                database, lambda _: self._is_usable(database, prepared), prepared.found, choice, stage
+            )
+            if applied is not None:
+                return applied
+        raise too_long(self._anew_ms, window.left_ms())
+
+    def _freshness(self, prepared: Prepared) -> str:
+        """`usable` or `stale`, as far as it can be told without a look at the schema."""
+        return ahead.freshness(
+            prepared,
+            exact=False,
+            same_schema=True,
+            age_s=ahead.aged(prepared, datetime.now(UTC)),
+            reuse_max_age=self.target.backup.reuse_max_age,
+        )
+
+    def _is_usable(self, database: Database, prepared: Prepared) -> bool:
+        """Asked under the write lock: only rows have changed since, and no guard finds any that stands in the way."""
+        reader, found, stage = database.reader(), prepared.found, prepared.stage
+        with database.until(self._deadline_at), database.snapshot():
+            entries = history.read(reader) if reader is not None else ()
+            if stage is None or entries != found.entries or database.read().stored != found.actual.stored:
+                return False
+            _, blocked, _ = judged(database, stage.rehearsal.chosen, prepared.choice.approved)
+        return not blocked
+
+    def _give_up_prepared(self) -> None:
+        """What was staged ahead and is not needed any more; behind a COMMIT a failure changes nothing of that."""
+        prepared, self.prepared = self.prepared, None
+        if prepared is not None:
+            try:
+                discard(prepared.backup)
+            except OSError as error:
+                self._warnings.append(f"the backup of the former stage could not be removed: {error}")
+
+    @property
+    def _deadline_at(self) -> float | None:
+        return None if self.window is None else self.window.deadline_at
 
     def _fits(self, database: Database, prepared: Prepared) -> bool:
         """True when it is what is asked for now, and its backup is still there: anybody may prune."""
@@ -173,6 +198,7 @@ class Applier:
             self.request.plan_id in {None, prepared.found.plan.id}
             and approved == prepared.choice.approved
             and ahead.same_wish(prepared, self.desired)
+            and not (self.request.in_use and not_survived(prepared.left.operations, approved))
             and (prepared.backup is None or backups.is_there(prepared.backup))
         )
 
@@ -186,16 +212,22 @@ class Applier:
 
     def _carried_out_prepared(self, database: Database, prepared: Prepared) -> Applied | None:
         if prepared.stage is not None:
-            return self._commit(database, self.mark, prepared.found, prepared.choice, prepared.stage)
+            left_ms = None if self.window is None else self.window.left_ms()
+            if left_ms is not None and not ahead.way_in_window(prepared, fresh=ahead.EXACT, left_ms=left_ms):
+                raise too_long(ahead.needed_ms(prepared, fresh=True), left_ms)
+            self._fresh = ahead.EXACT
+            return self._commit(
+                database, lambda one: one.exact(self.mark), prepared.found, prepared.choice, prepared.stage
+            )
         if database.mark() != self.mark:
             return None
         return self._settle(database, prepared.found, prepared.choice)
 
     def _attempt(self, database: Database, mark: object) -> Applied | None:
         """The first try; None when somebody committed meanwhile, so that nothing of it can be relied on."""
-        with database.snapshot():
+        with database.until(self._deadline_at), database.snapshot():
             found = self._survey(database)
-            choice = choose(database, found, self._approvals(database, found))
+            choice = self._choose(database, found)
         if choice.settled is not None:
             return self._settle(database, found, choice)
         if self.request.dry_run:
@@ -203,7 +235,7 @@ class Applier:
         self._require_access(database)
         stage = self._stage(self.target, database, found, choice)
         if stage.rehearsal.chosen:
-            applied = self._commit(database, mark, found, choice, stage)
+            applied = self._commit(database, lambda one: one.exact(mark), found, choice, stage)
             if applied is None:
                 discard(stage.backup)
             return applied
@@ -211,13 +243,22 @@ class Applier:
         exact = database.mark() == mark
         return self._settle(database, found, choice.without(stage)) if exact else None
 
+    def _choose(self, database: Database, found: Survey) -> Choice:
+        words = self._approvals(database, found)
+        return choose(self.dialect, database, found, words, in_use=self.request.in_use)
+
     def _commit(
-        self, database: Database, mark: object, found: Survey, choice: Choice, stage: Stage
+        self,
+        database: Database,
+        still_fits: Callable[[WriteTransaction], bool],
+        found: Survey,
+        choice: Choice,
+        stage: Stage,
     ) -> Applied | None:
-        """The transaction; None, and the stage is left as it was, when somebody has committed since the mark."""
+        """The transaction; None, and the stage is left as it was, when it does not fit any more under the lock."""
         try:
             with self._locked(database, stage.values) as transaction:
-                if not transaction.exact(mark):
+                if not still_fits(transaction):
                     return None
                 entry = self._carry_out(found, choice, stage, transaction)
         except BaseException as error:
@@ -229,15 +270,16 @@ class Applier:
         """Everything under the write lock: what was committed meanwhile is seen, and nothing more can come."""
         with self.opened() as database:
             with self._locked(database) as transaction:
-                found = self._survey(database)
-                choice = choose(database, found, self._approvals(database, found))
+                with database.until(self._deadline_at):
+                    found = self._survey(database)
+                    choice = self._choose(database, found)
                 if choice.settled is not None:
-                    return _without_applying(found, choice)
+                    return self._settled(found, choice)
                 stage = self._stage(self.target, database, found, choice)
                 try:
                     if not stage.rehearsal.chosen:
                         discard(stage.backup)
-                        return _without_applying(found, choice.without(stage))
+                        return self._settled(found, choice.without(stage))
                     transaction.hand_out(stage.values)
                     entry = self._carry_out(found, choice, stage, transaction)
                 except BaseException as error:
@@ -257,9 +299,8 @@ class Applier:
     ) -> AbstractContextManager[WriteTransaction]:
         """A write transaction on the live database; who waits for it in vain needs no second try."""
         self._locking = True
-        return database.transaction(
-            deadline_at=None, lock_wait=self.target.window_timeout, values=values or {}
-        )
+        wait = self.target.window_timeout if self.window is None else self.window.left_ms() / 1000
+        return database.transaction(deadline_at=self._deadline_at, lock_wait=wait, values=values or {})
 
     def _abandon(self, database: Database, stage: Stage, error: BaseException) -> None:
         """Removes the stage's backup, unless an interrupt arrived behind COMMIT: then the migration has happened.
@@ -286,8 +327,8 @@ class Applier:
                 if error.code != "disk-full":
                     raise
                 self._warnings.append(f"it was not rehearsed: {error}")
-                return _without_applying(found, choice)
-        return _without_applying(found, choice.without(stage))
+                return without_applying(found, choice)
+        return without_applying(found, choice.without(stage))
 
     def _survey(self, database: Database) -> Survey:
         found = survey(self.dialect, database, self.target, self.desired)
@@ -295,55 +336,39 @@ class Applier:
         return found
 
     def _settle(self, database: Database, found: Survey, choice: Choice) -> Applied:
-        """Nothing is applied. Base is recorded where there is none, or where both sides moved on in step."""
-        if not self.request.dry_run and database.state() == "present":
+        """Nothing is applied. Base is recorded where there is none, or where both sides moved on in step.
+
+        What is put off is applied soon, maybe by the stage that is kept, which a row in the history would make stale.
+        """
+        put_off = choice.settled == DEFERRED
+        if not self.request.dry_run and not put_off and database.state() == "present":
             moved_on = choice.settled == UP_TO_DATE and found.in_step and found.base_is_old
             if not found.met or moved_on:
-                self._meet(database, found)
+                self._records().meet(database, found)
             else:
-                self._heal(database, found)
-        return _without_applying(found, choice)
+                self._records().heal(database, found)
+        return self._settled(found, choice)
 
-    def _meet(self, database: Database, found: Survey) -> None:
-        """Records base, so that later changes can be told apart. A service may also have followed its models itself."""
-        entry = history.Entry(
-            "meeting",
-            journal.timestamp(datetime.now(UTC)),
-            database_id_of(found),
-            allowed_by=self.request.allowed_by,
-            evidence=remembered(found.plan.operations),
-            versions=ahead.versions_of(self.dialect, self.desired),
-            base=history.Base(found.actual.stored, found.desired.stored),
-        )
-        try:
-            with database.transaction(deadline_at=None, lock_wait=1.0, values={}) as transaction:
-                writer = transaction.writer()
-                # Another driftd may have been faster; a database has one first meeting.
-                if history.read(writer) != found.entries or database.read().stored != found.actual.stored:
-                    return
-                history.append(writer, entry)
-                transaction.commit()
-        except DatabaseError as error:
-            # In step but read-only, or in use: that is no failure of the check that was asked for.
-            self._warnings.append(f"the first meeting could not be recorded: {error}")
-        else:
-            self._write_journal(database)
-
-    def _heal(self, database: Database, found: Survey) -> None:
-        """Puts right what a killed run has left: a journal without the last row, and files that nobody needs."""
-        if found.entries:
-            self._write_journal(database)
-        folder = folder_for(self.target.backup.directory, database.name)
-        try:
-            backups.sweep(folder)
-            sweep_workspaces(folder)
-        except OSError as error:
-            self._warnings.append(f"what a killed run has left in {folder} could not be removed: {error}")
+    def _settled(self, found: Survey, choice: Choice) -> Applied:
+        """Nothing is applied now; whoever died behind the COMMIT of this very window had done what there was to do."""
+        settled = without_applying(found, choice)
+        former = None if self.window is None else history.of_window(found.entries, self.window.id)
+        if former is None:
+            return settled
+        return replace(settled, outcome=MIGRATED, error=None, former=former)
 
     def _stage(self, target: Target, database: Database, found: Survey, choice: Choice) -> Stage:
-        return ahead.staged(
-            self.dialect, database, target, found, choice, reason=backups.MIGRATION, progress=self.progress
-        )
+        if self.window is not None and self._anew_ms > self.window.left_ms():
+            raise too_long(self._anew_ms, self.window.left_ms())
+        if self.prepared is not None and self._freshness(self.prepared) == ahead.STALE:
+            self._give_up_prepared()  # its space may be needed, and it serves nobody any more
+        stage = ahead.staged(
+            self.dialect, database, target, found, choice,
+            reason=backups.MIGRATION, progress=self.progress, deadline_at=self._deadline_at,
+        )  # fmt: skip
+        statements_ms = _milliseconds(sum(stage.rehearsal.outcome.durations))
+        self._anew_ms = sum(stage.durations.values()) + ahead.CAUTION * statements_ms + ahead.AROUND_MS
+        return stage
 
     def _carry_out(
         self, found: Survey, choice: Choice, stage: Stage, transaction: WriteTransaction
@@ -374,10 +399,14 @@ class Applier:
                 "statements": [_milliseconds(seconds) for seconds in transaction.durations],
             },
             keeps_backup=self.target.backup.before_every_migration,
+            window=None if self.window is None else {"window": self.window.id, "stage": self._fresh},
         )
         entry = history.append(transaction.writer(), entry)
         transaction.prove(rehearsal.outcome.expected)
-        transaction.commit()
+        transaction.commit(
+            before=None if self.window is None else self.window.require_open,
+            seconds=rehearsal.outcome.commit_seconds,
+        )
         return entry
 
     def _told(self, phase: str, done: int, total: int) -> None:
@@ -388,56 +417,24 @@ class Applier:
         self, database: Database, found: Survey, choice: Choice, stage: Stage, entry: history.Entry
     ) -> Applied:
         """The migration is done; what fails here is told and changes nothing of that."""
-        self._write_journal(database)
+        records = self._records()
+        records.write_journal(database, (*found.entries, entry))
+        backup = records.adopt(stage)
+        if backup is not None and not self.prunes_later:
+            records.prune(database, entry.database_id, (backup.id,))
         return replace(
-            _without_applying(found, choice.without(stage)),
+            without_applying(found, choice.without(stage)),
             outcome=MIGRATED,
+            error=None,
             migration_id=entry.migration_id,
-            backup=self._tidied(database, entry, stage),
+            backup=backup,
+            stage=self._fresh,
         )
 
-    def _tidied(self, database: Database, entry: history.Entry, stage: Stage) -> Backup | None:
-        """The backup of this migration, if it is kept, and no more of the older ones than the settings say."""
-        backup, settings = stage.backup, self.target.backup
-        if backup is None:
-            return None
-        try:
-            if not settings.before_every_migration:
-                discard(backup)
-                return None
-            backup = ahead.adopted(backup)
-            backups.prune(
-                backup.path.parent,
-                keep=settings.keep,
-                keep_for=settings.keep_for,
-                max_total_size=settings.max_total_size,
-                database=database.name,
-                database_id=entry.database_id,
-                pinned=(backup.id,),
-            )
-        except (DriftError, OSError) as error:
-            self._warnings.append(f"after the migration: {error}")
-        return backup
-
-    def _write_journal(self, database: Database) -> None:
-        """What the history holds and the journal lacks; a crash right before this is mended by the next call."""
-        folder = folder_for(self.target.backup.directory, database.name)
-        reader = database.reader()
-        if reader is None:
-            return
-        try:
-            entries = history.read(reader)
-            if history.unrecorded(entries, journal.read(journal_of(folder)).records):
-                make_folder(folder, Path(database.name).stat())
-                history.write_journal(journal_of(folder), entries, database=database.name)
-        except (DriftError, OSError) as error:
-            self._warnings.append(f"the journal beside the backups could not be written: {error}")
-
-
-def _without_applying(found: Survey, choice: Choice) -> Applied:
-    """The result as far as it is known without applying anything."""
-    outcome = choice.settled or MIGRATED
-    return Applied(outcome, found.plan, choice.operations, choice.held, choice.blocked)
+    def _records(self) -> Records:
+        return Records(
+            self.dialect, self.target, self.desired, self.request.allowed_by, self.window, self._warnings
+        )
 
 
 def _milliseconds(seconds: float) -> float:

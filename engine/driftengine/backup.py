@@ -130,7 +130,7 @@ def create(
                 database_id=database_id,
                 created_at=journal.timestamp(moment),
                 size_bytes=partial.stat().st_size,
-                sha256=files.file_sha256(partial),
+                sha256=files.file_sha256(partial, deadline_at=deadline_at),
                 page_size=found.snapshot.page_size,
                 row_counts=dict(found.row_counts),
                 schema_sha256=found.snapshot.schema_sha256,
@@ -360,6 +360,7 @@ def restore(
     backup: Backup,
     *,
     database_id: str = "",
+    allowed_by: str = "",
     versions: Mapping[str, str] | None = None,
     progress: Progress | None = None,
     deadline_at: float | None = None,
@@ -394,7 +395,7 @@ def restore(
             )
     else:
         files.make_folder(folder, backup.path.stat())
-    more = {"safety_backup": None if safety is None else safety.id}
+    more = {"safety_backup": None if safety is None else safety.id, "allowed_by": allowed_by}
     # Noted before and behind: a crash between must not look like rows removed from the history.
     _note(folder, "restoring", backup, moment, **more)
     database.restore(backup.path, progress=_phase(progress, "backup"), deadline_at=deadline_at)

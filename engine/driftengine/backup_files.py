@@ -11,12 +11,13 @@ import hashlib
 import os
 import re
 import shutil
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from driftengine import journal
-from driftengine.errors import BackupError
+from driftengine.errors import BackupError, DeadlineError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 PARTIAL = ".partial"
 STEM = re.compile(r"backup_\d{8}_\d{6}_\d{3}(-\d+)?")
+HASHED_AT_ONCE = 4_000_000  # bytes between two looks at the clock
 MARGIN = 1 << 20  # bytes for the manifest, the journal and the folder itself
 
 
@@ -190,10 +192,23 @@ def _swept(folder: Path, stem: str) -> bool:
     return ours
 
 
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file of ours, as hexadecimal digits. Never of a live database: see `connect`."""
+def file_sha256(path: Path, *, deadline_at: float | None = None) -> str:
+    """SHA-256 of a file of ours, as hexadecimal digits. Never of a live database: see `connect`.
+
+    Raises DeadlineError once `time.monotonic()` has reached `deadline_at`.
+    """
+    found = hashlib.sha256()
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while chunk := file.read(HASHED_AT_ONCE):
+            if deadline_at is not None and time.monotonic() >= deadline_at:
+                raise DeadlineError(
+                    f"the time for {path} was over",
+                    code="deadline",
+                    why="it was still being hashed at the deadline; nothing was changed",
+                    fix="give more time",
+                )
+            found.update(chunk)
+    return found.hexdigest()
 
 
 def write_all(descriptor: int, text: str) -> None:

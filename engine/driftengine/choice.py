@@ -6,9 +6,12 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from driftengine import history, journal
-from driftengine.operations import left_held, moved_by_hand, waiting_removals
+from driftengine.changes import REBUILD
+from driftengine.errors import PlanError
+from driftengine.operations import closed, left_held, moved_by_hand, waiting_removals
 from driftengine.risk import DESTRUCTIVE
 from driftengine.stage import judged
+from driftengine.survival import survives
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
     from driftengine.stage import Stage
     from driftengine.survey import Survey
 
-UP_TO_DATE, MIGRATED, HELD, BLOCKED = "up_to_date", "migrated", "held", "blocked"
+UP_TO_DATE, MIGRATED, HELD, BLOCKED, DEFERRED = "up_to_date", "migrated", "held", "blocked", "deferred"
 GROWTH = 2  # a service goes on writing while an approval waits for its window
 
 
@@ -29,7 +32,8 @@ GROWTH = 2  # a service goes on writing while an approval waits for its window
 class Choice:
     """What of a plan goes ahead. `settled` is the outcome when nothing is to be done about it now.
 
-    `evidence` is what each guard found, by its query; `approved` are the numbers that a person approved.
+    `evidence` is what each guard found, by its query; `approved` are the numbers that a person approved; `in_use` those
+    of what is held only because others run on this schema.
     """
 
     plan: Plan
@@ -38,6 +42,7 @@ class Choice:
     blocked: tuple[Blocked, ...] = ()
     evidence: Mapping[str, int] = field(default_factory=dict)
     approved: frozenset[int] = frozenset()
+    in_use: frozenset[int] = frozenset()
     settled: str | None = None
 
     @property
@@ -63,6 +68,19 @@ def approved_by(found: Survey, words: Sequence[str]) -> frozenset[int]:
     return found.plan.approved(words, _left_held(found))
 
 
+def require_values(plan: Plan, ids: Sequence[str]) -> None:
+    """Raises PlanError (`value-needed`) for a column that has no value for old rows: there would still be none."""
+    for one in plan.operations:
+        if one.judgement.code == "value-needed" and plan.operation_id(one.number) in ids:
+            name = f"{plan.names.get(one.difference.table, one.difference.table)}.{one.difference.name}"
+            raise PlanError(
+                f"{name} cannot be approved: it has no value for old rows",
+                code="value-needed",
+                why=one.judgement.reason,
+                fix=f'give it one: a server default, or "{name}" = "SQL expression" under [targets.NAME.backfill]',
+            )
+
+
 def outgrown(
     dialect: Dialect, database: Database, found: Survey, given: Mapping[str, Approval]
 ) -> dict[str, str]:
@@ -86,19 +104,47 @@ def outgrown(
     return grown
 
 
-def choose(database: Database, found: Survey, words: Sequence[str]) -> Choice:
-    """Asks the guards what may go ahead now; `words` are approvals, ids or codes. Raises PlanError, DatabaseError."""
+def choose(
+    dialect: Dialect, database: Database, found: Survey, words: Sequence[str], *, in_use: bool = False
+) -> Choice:
+    """Asks the guards what may go ahead now; `words` are approvals, ids or codes. Raises PlanError, DatabaseError.
+
+    `in_use`: others run on this schema, so what their code would not survive waits, unless a person approved it.
+    """
     plan = found.plan
     if not plan.operations:
         return Choice(plan, settled=UP_TO_DATE)
     approved = approved_by(found, words)
     runnable = plan.runnable(approved)
-    kept, blocked, evidence = judged(database, runnable, approved)
-    numbers = {o.number for o in runnable}
-    waiting = {o.number for o in _stranded(runnable, kept, blocked)}
-    held = tuple(o for o in plan.operations if o.number not in numbers or o.number in waiting)
-    settled = None if kept else BLOCKED if blocked else HELD
-    return Choice(plan, kept, held, blocked, evidence, approved, settled)
+    breaking = not_survived(runnable, approved) if in_use else frozenset[int]()
+    if breaking:
+        left = closed(runnable, {o.number for o in runnable} - breaking)
+        going = _lightened(dialect, found, [o for o in runnable if o.number in left])
+    else:
+        going = runnable
+    kept, blocked, evidence = judged(database, going, approved)
+    told = {o.number for o in kept} | {one.operation.number for one in blocked}
+    held = tuple(o for o in plan.operations if o.number not in told)
+    settled = None if kept else BLOCKED if blocked else DEFERRED if breaking else HELD
+    return Choice(plan, kept, held, blocked, evidence, approved, breaking, settled)
+
+
+def _lightened(dialect: Dialect, found: Survey, operations: Sequence[Operation]) -> tuple[Operation, ...]:
+    """Done in the table as it is what was to go into a copy of it, where nothing that goes ahead needs the copy.
+
+    Others run: a copy would keep them from writing for as long as it takes.
+    """
+    own = {o.number: dialect.strategy(o.difference, found.actual, o.change.backfill) for o in operations}
+    copied = {o.difference.table for o in operations if own[o.number] == REBUILD}
+    return tuple(
+        o if o.difference.table in copied else replace(o, change=replace(o.change, strategy=own[o.number]))
+        for o in operations
+    )
+
+
+def not_survived(operations: Sequence[Operation], approved: frozenset[int]) -> frozenset[int]:
+    """The numbers of the operations that code which runs now would not survive, less those that a person approved."""
+    return frozenset(o.number for o in operations if o.number not in approved and not survives(o))
 
 
 def _stranded(
@@ -152,8 +198,13 @@ def finished_entry(
     allowed_by: str,
     durations: Mapping[str, Any],
     keeps_backup: bool,
+    window: Mapping[str, str] | None = None,
 ) -> history.Entry:
-    """The history's row: what was done, by whose leave, on what evidence, and how it is undone."""
+    """The history's row: what was done, by whose leave, on what evidence, and how it is undone.
+
+    `window` is more evidence where it was done in one: its id, by which a starter is answered though the one who
+    migrated has died, and how good the stage was.
+    """
     outcome = stage.rehearsal.outcome
     backup = stage.backup if keeps_backup else None
     return replace(
@@ -169,6 +220,7 @@ def finished_entry(
             **remembered(choice.waiting),
             "rows_written": outcome.changes,
             "statements": list(stage.rehearsal.script.statements()),
+            **(window or {}),
         },
         durations={**stage.durations, **durations},
         undo={"before": history.pack(history.Base(found.actual.stored, ()))},

@@ -173,10 +173,12 @@ def _roots(source: ModelSource) -> list[str]:
     return sorted({str(Path(folder).absolute()) for folder in (*source.pythonpath, source.directory)})
 
 
-def draw_values(source: ModelSource, table: str, column: str, count: int) -> tuple[SqlValue, ...]:
+def draw_values(
+    source: ModelSource, table: str, column: str, count: int, *, cancelled: Callable[[], bool] | None = None
+) -> tuple[SqlValue, ...]:
     """Call the callable that is the column's default `count` times; what it returns, as the database would store it.
 
-    Raises ModelsError: the models cannot be loaded, the column has no such default (any more), or the callable failed.
+    `cancelled` as in `read_desired`. Raises ModelsError: the models cannot be loaded, the column has no such default (any more), or the callable failed.
     """
     import base64
 
@@ -184,7 +186,7 @@ def draw_values(source: ModelSource, table: str, column: str, count: int) -> tup
 
     specs = [spec for spec in source.specs if not is_script(spec)]
     request = _request(source, specs, mode="values", table=table, column=column, count=count)
-    values = ask(source.python, request)["values"]
+    values = ask(source.python, request, cancelled=cancelled)["values"]
     # The other end of the probe's `encoded`.
     return tuple(base64.b64decode(one["base64"]) if isinstance(one, dict) else one for one in values)
 

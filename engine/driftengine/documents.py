@@ -8,13 +8,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from driftengine.errors import DriftError
+from driftengine.window import IN_USE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from driftengine.ahead import Prepared
-    from driftengine.apply import Applied
+    from driftengine.applied import Applied
     from driftengine.dialects.base import Database, Dialect
     from driftengine.history import Entry
     from driftengine.operations import Operation, Plan
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 
 Document = dict[str, Any]
 SCHEMA_VERSION = 1
+_IN_USE = (
+    "other services run on this schema, and their code may not survive it; it is done at a start when none of them runs, or "
+    "when a person approves it"
+)
 
 
 def head(target: Target, name: str) -> Document:
@@ -83,7 +88,45 @@ def applied(target: Target, name: str, done: Applied, held: list[Document], *, d
         "dry_run": dry_run,
         "warnings": list(done.warnings),
         "error": done.error.as_document() if done.error is not None else None,
+        **(_former(done.former) if done.former is not None else {}),
     }
+
+
+def nothing_applied(
+    target: Target, name: str, outcome: str, duration_ms: float, error: DriftError | None = None
+) -> Document:
+    """The document of an apply that looked at no plan."""
+    return {
+        **head(target, name),
+        "outcome": outcome,
+        "operations": 0,
+        "duration_ms": duration_ms,
+        "migration_id": None,
+        "plan_id": None,
+        "backup": None,
+        "applied": [],
+        "held": [],
+        "blocked": [],
+        "dry_run": False,
+        "warnings": [],
+        "error": error.as_document() if error is not None else None,
+    }
+
+
+def _former(entry: Entry) -> Document:
+    """What a migration did that is told of by its row in the history alone."""
+    plan, numbers = entry.plan or {}, set(entry.evidence.get("applied", ()))
+    done = [one for number, one in enumerate(plan.get("operations", ()), 1) if number in numbers]
+    return {
+        "operations": len(done),
+        "migration_id": entry.migration_id,
+        "plan_id": plan.get("id"),
+        "backup": {**entry.backup, "verified": True} if entry.backup else None,  # else it would not be one
+        "applied": [{"operation": one["id"], **{key: one[key] for key in _TOLD}} for one in done],
+    }
+
+
+_TOLD = ("kind", "table", "name", "code", "risk", "strategy", "detail", "reason")
 
 
 def operation(plan: Plan, one: Operation, waiting: Sequence[Operation] = ()) -> Document:
@@ -116,12 +159,15 @@ def held_documents(
     plan: Plan | None,
     held: Sequence[Operation],
     blocked: Sequence[Blocked] = (),
+    in_use: frozenset[int] = frozenset(),
 ) -> list[Document]:
-    """The held operations, each with the rows that it would concern as far as they can be read."""
+    """The held operations, each with the rows that it would concern as far as they can be read.
+
+    `in_use` are the numbers of those that wait only because others run on this schema.
+    """
     if plan is None or not held:
         return []
-    waiting = (*held, *(one.operation for one in blocked))
-    documents = [{**operation(plan, one, waiting), "rows": [], "count": 0} for one in held]
+    documents = [{**one, "count": 0} for one in waiting_documents(plan, held, blocked, in_use)]
     try:
         with opened() as database:
             actual = database.read()
@@ -132,6 +178,27 @@ def held_documents(
                     document |= {"rows": rows.as_documents(), "count": rows.count}
     except DriftError:
         pass  # what is held is known; the rows are only shown
+    return documents
+
+
+def waiting_documents(
+    plan: Plan | None,
+    held: Sequence[Operation],
+    blocked: Sequence[Blocked] = (),
+    in_use: frozenset[int] = frozenset(),
+    known: Mapping[str, Document] | None = None,
+) -> list[Document]:
+    """The held operations without a look at the rows: those that are `known`, by operation, else none and no count."""
+    if plan is None:
+        return []
+    waiting = (*held, *(one.operation for one in blocked))
+    documents = []
+    for one in held:
+        document: Document = {**operation(plan, one, waiting), "rows": [], "count": None}
+        if one.number in in_use:
+            document |= {"code": IN_USE, "reason": _IN_USE}
+        told = (known or {}).get(document["operation"], {})
+        documents.append(document | {key: told[key] for key in ("rows", "count") if key in told})
     return documents
 
 

@@ -234,6 +234,18 @@ def latest_base(entries: Sequence[Entry]) -> Base | None:
     return next((entry.base for entry in reversed(entries) if entry.base is not None), None)
 
 
+def of_window(entries: Sequence[Entry], window: str) -> Entry | None:
+    """The last migration that was made in the window with that id."""
+    return next(
+        (
+            entry
+            for entry in reversed(entries)
+            if entry.migration_id is not None and entry.evidence.get("window") == window
+        ),
+        None,
+    )
+
+
 def chain_problems(rows: Sequence[Row]) -> tuple[str, ...]:
     """One sentence for each row that was altered, moved, or that stands behind a removed one.
 

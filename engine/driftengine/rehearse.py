@@ -58,12 +58,13 @@ def rehearse(
     finish: Finish,
     values: Mapping[str, Sequence[SqlValue]],
     progress: Callable[[int, int], None] | None = None,
+    deadline_at: float | None = None,
 ) -> Rehearsal:
     """Runs the chosen operations on a copy of `backup`, fewer of them each time that some fail.
 
-    Raises RehearsalError when the proof finds something that no operation accounts for.
+    Raises RehearsalError when the proof finds something that no operation accounts for, DeadlineError at `deadline_at`.
     """
-    stand = _Stand(dialect, database, survey, backup, workspace, finish, values, progress)
+    stand = _Stand(dialect, database, survey, backup, workspace, finish, values, progress, deadline_at)
     blocked: list[Blocked] = []
     left = tuple(chosen)
     while left:
@@ -93,6 +94,7 @@ class _Stand:
     finish: Finish
     values: Mapping[str, Sequence[SqlValue]]
     progress: Callable[[int, int], None] | None
+    deadline_at: float | None
 
     def run(self, chosen: Sequence[Operation]) -> tuple[tuple[Operation, ...], Script, Rehearsed]:
         """One rehearsal, and a second where old rows still read a default that was to be edited.
@@ -121,6 +123,7 @@ class _Stand:
             finish=self.finish,
             values=self.values,
             progress=self.progress,
+            deadline_at=self.deadline_at,
         )
         return script, outcome
 

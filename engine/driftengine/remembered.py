@@ -19,7 +19,7 @@ from driftengine.desired import ColumnDefault, Desired, Hint, ModelSource, read_
 from driftengine.footprint import Footprint, Inputs, Seen, Stat, find_interpreter, measure, settled
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from driftengine.schema import StoredObject
 
@@ -42,10 +42,10 @@ def folder(environment: Mapping[str, str]) -> Path | None:
     return next((base / "driftd" / "desired" for base in bases if base.is_absolute()), None)
 
 
-def load(source: ModelSource, folder: Path | None) -> Desired:
-    """Load the models, and remember them in the folder. Raises ModelsError."""
+def load(source: ModelSource, folder: Path | None, *, cancelled: Callable[[], bool] | None = None) -> Desired:
+    """Load the models, and remember them in the folder; `cancelled` as in `read_desired`. Raises ModelsError."""
     since = time.time_ns()
-    desired = read_desired(source)
+    desired = read_desired(source, cancelled=cancelled)
     if folder is not None:
         footprint = measure(desired.inputs)
         if settled(footprint, since):

@@ -12,7 +12,7 @@ import json
 import os
 import sqlite3
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,10 +31,14 @@ KEYS = ("state", "in_sync", "differences", "plan", "unmanaged", "unsupported")
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a check asks: of the database at `path`, everything that the answer follows from as one hash."""
+    """What a check asks: of the database at `path`, everything that the answer follows from as one hash.
+
+    `last` is the last row of the history, as text.
+    """
 
     path: str
     content: str
+    last: str = field(default="", compare=False)
 
 
 def ask(target: Target, desired: Mapping[str, Any]) -> Question | None:
@@ -45,8 +49,10 @@ def ask(target: Target, desired: Mapping[str, Any]) -> Question | None:
     except (DriftError, sqlite3.Error):
         return None  # the check itself waits, and says what is wrong
     settings = [target.ignore, dict(target.backfill), dict(target.policy), target.backfill_max_rows]
-    asked = [KEYS, _code(), sqlite3.sqlite_version, desired, settings, found]
-    return Question(str(location), hashlib.sha256(json.dumps(asked).encode()).hexdigest())
+    rows, history = found[1], found[2]
+    asked = [KEYS, _code(), sqlite3.sqlite_version, desired, settings, [found[0], *rows, *history]]
+    content = hashlib.sha256(json.dumps(asked).encode()).hexdigest()
+    return Question(str(location), content, history[-1] if history else "")
 
 
 def recall(folder: Path, question: Question) -> dict[str, Any] | None:
@@ -58,26 +64,38 @@ def recall(folder: Path, question: Question) -> dict[str, Any] | None:
     return answer
 
 
-def remember(folder: Path, question: Question, document: Mapping[str, Any]) -> None:
-    """Keep the answer of a check that found the database in sync, where the question is the same before and after."""
+def recorded(folder: Path, question: Question) -> bool:
+    """True when the same question was answered before, and base was recorded then: there is nothing to write down."""
+    document = memory.read(folder / _name(question))
+    same = isinstance(document, dict) and document.get("question") == question.content
+    return same and document is not None and document.get("recorded") is True
+
+
+def remember(folder: Path, question: Question, document: Mapping[str, Any], *, recorded: bool) -> None:
+    """Keep the answer of a check that found the database in sync, where the question is the same before and after.
+
+    `recorded`: the history holds what the models describe now.
+    """
     answer = {key: document[key] for key in KEYS}
-    memory.write(folder / _name(question), {"question": question.content, "answer": answer})
+    memory.write(
+        folder / _name(question), {"question": question.content, "answer": answer, "recorded": recorded}
+    )
 
 
 def _name(question: Question) -> str:
     return f"in-sync-{hashlib.sha256(os.fsencode(question.path)).hexdigest()[:40]}.json"
 
 
-def _read(location: Location) -> list[Any]:
-    """The catalogue and the history, of one moment. Raises DriftError, sqlite3.Error."""
+def _read(location: Location) -> tuple[Any, list[str], list[str]]:
+    """The version, the catalogue and the history, of one moment. Raises DriftError, sqlite3.Error."""
     with closing(connect(location, write=False, timeout=0.0)) as connection:
         connection.execute("BEGIN")
         version = connection.execute("PRAGMA schema_version").fetchall()
         rows = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_schema").fetchall()
-        history = []
+        history: list[Any] = []
         if any(row[1] == HISTORY for row in rows):
-            history = connection.execute(f"SELECT * FROM {HISTORY}").fetchall()
-        return [version, *map(repr, rows), *map(repr, history)]
+            history = connection.execute(f"SELECT * FROM {HISTORY} ORDER BY id").fetchall()
+        return version, [repr(row) for row in rows], [repr(row) for row in history]
 
 
 def _code() -> list[tuple[str, int, int]]:

@@ -13,15 +13,26 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from driftengine import ahead, approvals, documents
-from driftengine.apply import Applier, Request
+from driftengine.applied import Request
+from driftengine.apply import Applier
 from driftengine.backup_files import folder_for
-from driftengine.choice import approved_by, outgrown
+from driftengine.choice import DEFERRED, HELD, UP_TO_DATE, approved_by, outgrown, require_values
 from driftengine.dialects.base import Glance
 from driftengine.dialects.chosen import DIALECT, opened
-from driftengine.errors import BusyError, DatabaseError, DriftError, HistoryError, PlanError
-from driftengine.loaded import LoadedModels
+from driftengine.errors import (
+    BusyError,
+    DatabaseError,
+    DriftError,
+    HistoryError,
+    ModelsError,
+    PlanError,
+)
+from driftengine.history import of_window
+from driftengine.loaded import CANCELLED, LoadedModels
+from driftengine.recording import Records
 from driftengine.stage import discard
 from driftengine.survey import survey
+from driftengine.window import late
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -29,6 +40,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from driftengine.ahead import Prepared
+    from driftengine.applied import Applied
     from driftengine.desired import Desired
     from driftengine.dialects.base import Database
     from driftengine.documents import Document
@@ -37,6 +49,7 @@ if TYPE_CHECKING:
     from driftengine.stage import Progress
     from driftengine.survey import Survey
     from driftengine.target import Target
+    from driftengine.window import Window
 
 __all__ = ["Glance", "Session", "Taken"]
 
@@ -82,6 +95,7 @@ class Session:
         self._kept: _Kept | None = None
         self._staging = False
         self._swept = False
+        self._unpruned = False
         self._ended: set[str] = set()
         self._warnings: list[str] = []
 
@@ -111,6 +125,11 @@ class Session:
                 fix="see `driftd status` for what stands in the way",
             )
         return self._looked
+
+    @property
+    def knows(self) -> bool:
+        """True while the last look holds, as far as our own doings are concerned: an apply ends that."""
+        return self._looked is not None and self._looked.mark is not None
 
     def models_moved(self) -> bool:
         """True when the models must be loaded again; right after a change of their files this may hash each of them."""
@@ -174,6 +193,7 @@ class Session:
     def _documented(self, mark: object, found: Survey, timings_ms: dict[str, float]) -> _Looked:
         self._warnings = []
         self._sweep_once()
+        self._prune_once(found)
         plan = found.plan
         given = self._standing(plan)
         grown = outgrown(DIALECT, self._database(), found, given)
@@ -211,7 +231,7 @@ class Session:
         plan = looked.found.plan
         plan.require(plan_id)
         told = [plan.operation_id(number) for number in sorted(approved_by(looked.found, words))]
-        _require_values(plan, told)
+        require_values(plan, told)
         if told:
             if plan.id in self._ended:  # what was given for it before must not come back with this
                 self._withdraw({plan.id})
@@ -337,31 +357,126 @@ class Session:
         except (DriftError, OSError) as error:
             self._warnings.append(f"what a killed run has left could not be put right: {error}")
 
+    def _prune_once(self, found: Survey) -> None:
+        """What a window has left to do later: a backup that goes may be as large as the database."""
+        if self._unpruned and found.entries and self.target.mode != "observe":
+            self._unpruned = False
+            kept = None if self._kept is None else self._kept.prepared.backup
+            pinned = [str(entry.backup["id"]) for entry in found.entries if entry.backup][-1:]
+            records = Records(DIALECT, self.target, found.desired, warnings=self._warnings)
+            records.prune(
+                self._database(),
+                found.entries[-1].database_id,
+                [*pinned, *([] if kept is None else [kept.id])],
+            )
+
     # --- applying
 
     def apply(
-        self, *, approve: Sequence[str] = (), allowed_by: str, progress: Progress | None = None
+        self,
+        *,
+        approve: Sequence[str] = (),
+        allowed_by: str,
+        in_use: bool = False,
+        progress: Progress | None = None,
     ) -> Document:
         """Stages and applies now, with the kept stage where it fits; returns apply's document. Raises DriftError.
 
         `approve` are ids or codes beside the approvals that are written down. The kept stage is used up, unless a lock
-        that nobody freed has put everything off.
+        that nobody freed has put everything off. `in_use`: what the code of others that run would not survive waits.
         """
         desired = self._desired(fresh=False, cancelled=None)
+        done = self._applied(desired, tuple(approve), allowed_by, progress, in_use=in_use)
+        held = documents.held_documents(DIALECT, self._lent, done.plan, done.held, done.blocked, done.in_use)
+        return documents.applied(self.target, self._database().name, done, held, dry_run=False)
+
+    def _applied(
+        self,
+        desired: Desired,
+        approve: tuple[str, ...],
+        allowed_by: str,
+        progress: Progress | None,
+        *,
+        in_use: bool,
+        window: Window | None = None,
+    ) -> Applied:
         standing = {plan: given for plan, given in self._given().items() if plan not in self._ended}
-        request = Request(None, tuple(approve), allowed_by=allowed_by, standing=standing)
+        request = Request(None, approve, allowed_by=allowed_by, standing=standing, in_use=in_use)
         applier = Applier(DIALECT, self._lent, self.target, desired, request, progress)
+        applier.window, applier.prunes_later = window, window is not None
         if self._kept is not None:
             applier.prepared, applier.mark = self._kept.prepared, self._kept.taken.mark
         try:
-            done = applier.apply()
+            return applier.apply()
         finally:
+            self._unpruned = self._unpruned or window is not None
             if applier.prepared is None:
                 self._kept = None
             if self._looked is not None:
                 self._looked = replace(self._looked, mark=None)
-        held = documents.held_documents(DIALECT, self._lent, done.plan, done.held, done.blocked)
-        return documents.applied(self.target, self._database().name, done, held, dry_run=False)
+
+    # --- in a startup window
+
+    def start(self, window: Window, *, allowed_by: str, progress: Progress | None = None) -> Document:
+        """What happens when a service starts: nothing where all is as it was, else what fits into the window.
+
+        Returns apply's document with `stage`: `exact`, `usable` or `new` where something was applied, else None. What
+        does not fit is `deferred`, and a stage that was not used stays. The database is left to the service before this
+        returns. Held operations stand there without a new look at their rows. Raises DriftError, and ModelsError where the
+        models cannot be loaded.
+        """
+        started = time.monotonic()
+        try:
+            return self._started(window, started, allowed_by, progress)
+        finally:
+            self.rest()
+
+    def _started(
+        self, window: Window, started: float, allowed_by: str, progress: Progress | None
+    ) -> Document:
+        name = self._database().name
+        try:
+            desired = self._desired(fresh=False, cancelled=window.over)
+        except ModelsError as error:
+            if error.code != CANCELLED:
+                raise
+            given_up = late("the models had changed, and were still loading at the deadline")
+            took = _milliseconds(time.monotonic() - started)
+            return {**documents.nothing_applied(self.target, name, DEFERRED, took, given_up), "stage": None}
+        settled = self._settled(desired, window)
+        if settled is not None:
+            held = [] if self._looked is None else self._looked.document["held"]
+            took = _milliseconds(time.monotonic() - started)
+            document = documents.nothing_applied(self.target, name, settled, took)
+            plan_id = None if self._looked is None else self._looked.document["plan_id"]
+            return {**document, "plan_id": plan_id, "held": held, "stage": None}
+        known = (
+            {} if self._looked is None else {one["operation"]: one for one in self._looked.document["held"]}
+        )
+        done = self._applied(desired, (), allowed_by, progress, in_use=window.in_use, window=window)
+        waiting = documents.waiting_documents(done.plan, done.held, done.blocked, done.in_use, known)
+        document = documents.applied(self.target, name, done, waiting, dry_run=False)
+        return {**document, "duration_ms": _milliseconds(time.monotonic() - started), "stage": done.stage}
+
+    def _settled(self, desired: Desired, window: Window) -> str | None:
+        """The outcome where nothing has moved since the last look and nothing can be done now; None where that is open.
+
+        A window whose migrator died behind COMMIT, and a first meeting that is not written down yet, are looked at.
+        """
+        looked = self._looked
+        if looked is None or looked.mark is None or looked.desired is not desired:
+            return None
+        idle = looked.found.in_step or looked.document["runnable"] == 0
+        if not idle or not looked.found.met or looked.document["unrecorded"]:
+            return None
+        if of_window(looked.found.entries, window.id) is not None:
+            return None
+        try:
+            if self._database().mark() != looked.mark:
+                return None
+        except BusyError:
+            return None  # somebody is about to commit
+        return UP_TO_DATE if looked.found.in_step else HELD
 
     # --- leaving
 
@@ -376,19 +491,6 @@ class Session:
             self._held.close()
             self._held = None
         self.discard()
-
-
-def _require_values(plan: Plan, ids: Sequence[str]) -> None:
-    """Raises PlanError for a column that has no value for old rows: there would still be none."""
-    for one in plan.operations:
-        if one.judgement.code == "value-needed" and plan.operation_id(one.number) in ids:
-            name = f"{plan.names.get(one.difference.table, one.difference.table)}.{one.difference.name}"
-            raise PlanError(
-                f"{name} cannot be approved: it has no value for old rows",
-                code="value-needed",
-                why=one.judgement.reason,
-                fix=f'give it one: a server default, or "{name}" = "SQL expression" under [targets.NAME.backfill]',
-            )
 
 
 def _milliseconds(seconds: float) -> float:

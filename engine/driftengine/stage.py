@@ -17,7 +17,7 @@ from driftengine import backup as backups
 from driftengine.backup_files import folder_for
 from driftengine.changes import ADD, Questions
 from driftengine.desired import draw_values
-from driftengine.errors import BackupError
+from driftengine.errors import BackupError, DeadlineError, ModelsError
 from driftengine.operations import closed
 from driftengine.rehearse import Blocked, Rehearsal, rehearse
 from driftengine.risk import values_needed
@@ -186,11 +186,12 @@ def make_stage(
 ) -> Stage:
     """Backs up, draws values, and rehearses; `entry` is the history's row as far as it is known by now.
 
-    `reason` is the backup's: one that is made ahead, for a stage, gives way to whoever writes. Raises BackupError,
-    BusyError, RehearsalError, ModelsError, DatabaseError.
+    `reason` is the backup's: one that is made ahead, for a stage, gives way to whoever writes. What is half made at
+    `deadline_at` (`time.monotonic()`) is removed. Raises BackupError, BusyError, DeadlineError, RehearsalError,
+    ModelsError, DatabaseError.
     """
     started = time.monotonic()
-    values = _drawn(target, database, chosen)
+    values = _drawn(target, database, chosen, deadline_at)
     backup: Backup | None = None
     folder: Path | None = None
     if database.state() == "present":
@@ -223,6 +224,7 @@ def make_stage(
                 finish=finish,
                 values=values,
                 progress=None if progress is None else lambda done, total: progress("rehearsal", done, total),
+                deadline_at=deadline_at,
             )
     except BaseException:
         discard(backup)
@@ -252,7 +254,7 @@ def _require_space(place: Path, needed: int) -> None:
 
 
 def _drawn(
-    target: Target, database: Database, chosen: Sequence[Operation]
+    target: Target, database: Database, chosen: Sequence[Operation], deadline_at: float | None
 ) -> dict[str, tuple[SqlValue, ...]]:
     """One value for each row that needs one, from the models' own callables."""
     drawn: dict[str, tuple[SqlValue, ...]] = {}
@@ -260,10 +262,34 @@ def _drawn(
         fill = operation.change.backfill
         if fill is None or not fill.callable:
             continue
-        needed = values_needed(operation.difference, database.facts(_asked(operation.difference)))
+        with database.until(deadline_at):
+            needed = values_needed(operation.difference, database.facts(_asked(operation.difference)))
         name, _, column = fill.callable.rpartition(".")
-        drawn[fill.expression.removesuffix("()")] = draw_values(target.models, name, column, needed + SURPLUS)
+        with _in_time():
+            drawn[fill.expression.removesuffix("()")] = draw_values(
+                target.models,
+                name,
+                column,
+                needed + SURPLUS,
+                cancelled=None if deadline_at is None else lambda: time.monotonic() >= deadline_at,
+            )
     return drawn
+
+
+@contextlib.contextmanager
+def _in_time() -> Iterator[None]:
+    """Models that were given up because the time was over have not failed."""
+    try:
+        yield
+    except ModelsError as error:
+        if error.code != "models-cancelled":
+            raise
+        raise DeadlineError(
+            "the values for old rows were not drawn in time",
+            code="deadline",
+            why="the models' callables were still being called at the deadline; nothing was changed",
+            fix="run `driftd apply` while nothing waits for it",
+        ) from error
 
 
 def _asked(d: Difference) -> Questions:

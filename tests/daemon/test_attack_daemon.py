@@ -20,6 +20,7 @@ from driftd.cli.text import Look
 from driftd.config import Request, load
 from driftd.daemon import wanted_targets
 from driftd.keeper import Around, Keeper
+from driftd.locks import Locks
 from driftd.turns import Turns
 from driftd.watch.watcher import Watcher
 from driftd.worker import Worker
@@ -177,6 +178,7 @@ def test_who_asks_a_target_that_is_let_go_of_is_told(tmp_path: Path) -> None:
             watcher=watcher,
             watching=watching,
             turns=Turns(),
+            locks=Locks(),
             publish=lambda _event: None,
             followed=lambda: False,
             elsewhere=lambda _name: None,
@@ -202,7 +204,7 @@ def test_who_asks_a_target_that_is_let_go_of_is_told(tmp_path: Path) -> None:
         keeper.tick()
         assert (keeper.standing.state, keeper.standing.work) == (states.PAUSED, states.IDLE)
         with pytest.raises(RuntimeError):
-            await keeper._worker.run(lambda: None)
+            await keeper.worker.run(lambda: None)
         await watching.run(watcher.close)
         watching.end()
 

@@ -48,11 +48,16 @@ def test_the_demo_ends_well_and_leaves_nothing(tmp_path: Path) -> None:
     done = driftd("demo", folder=tmp_path, TMPDIR=str(folder))
     assert (done.code, done.err) == (0, ""), done.out
     scenes = [
+        "$ driftd exec -- python serve.py\ndriftd: tracker: migrated, 2 operations",
+        "tracker: serving 0 tasks",
         "$ driftd run &",
         "differences are seen",
         "a verified backup, and",
         "ready for",
-        "$ driftd apply\nMigrated: 6 operations",
+        "tracker: cannot serve: no such column",
+        "$ driftd exec -- python serve.py\ndriftd: tracker: migrated, 6 operations",
+        "tracker: serving 300 tasks",
+        "$ driftd exec -- python serve.py\ntracker: serving 300 tasks",
         'mode = "dev"',
         "the column is in the database",
         "1: 'L-0001'",
@@ -101,17 +106,16 @@ def test_the_demo_admits_when_something_goes_differently(
 ) -> None:
     """A scene that ends otherwise than told ends the demo with 1 and says which; the folder goes unless it is kept."""
 
-    def fail(_tracker: Tracker, *_arguments: str) -> int:
-        return 5
+    def fail(_tracker: Tracker, *_behind: str) -> tuple[int, str]:
+        return 5, "nothing\n"
 
-    monkeypatch.setattr(Tracker, "run", fail)
+    monkeypatch.setattr(Tracker, "serve", fail)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     before = signal.getsignal(signal.SIGTERM)
     told: list[str] = []
     assert play(told.append, keep=keep) == 1
     assert any(
-        "The demo went wrong: the exit code of `driftd apply`: 0 was told, 5 was found" in line
-        for line in told
+        "The demo went wrong: the service's exit code: 0 was told, 5 was found" in line for line in told
     )
     assert len(list(tmp_path.iterdir())) == int(keep)
     assert not keep or str(next(tmp_path.iterdir())) in told[-1]

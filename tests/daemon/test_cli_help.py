@@ -55,9 +55,9 @@ ALL = dict(commands(cli))
 
 def test_the_commands_are_those_that_exist() -> None:
     """Help lists what works today and nothing else."""
-    first = ["check", "plan", "apply", "history", "backup", "run"]
+    first = ["check", "plan", "apply", "history", "backup", "run", "exec", "gate"]
     talkers = ["status", "stage", "approve", "pause", "resume", "reload"]
-    assert list(COMMANDS) == [*first, *talkers, "config", "explain", "demo"]
+    assert list(COMMANDS) == [*first, *talkers, "init", "config", "service", "doctor", "explain", "demo"]
     assert set(ALL) == {
         "check",
         "plan",
@@ -70,8 +70,15 @@ def test_the_commands_are_those_that_exist() -> None:
         "backup restore",
         "backup prune",
         "run",
+        "exec",
+        "gate",
         *TALKERS,
+        "init",
         "config show",
+        "service print",
+        "service install",
+        "service uninstall",
+        "doctor",
         "explain",
         "demo",
     }
@@ -122,9 +129,9 @@ def test_what_writes_nothing_takes_every_shared_option() -> None:
         names = {name for parameter in command.params for name in parameter.opts}
         if words in TALKERS:
             assert names >= TALKING - ({"--target"} if words == "reload" else set()), words
-        elif words not in {"explain", "demo"}:
-            # What runs until it is stopped has no document to print.
-            assert names >= SHARED - {"--help"} - ({"--json"} if words == "run" else set()), words
+        elif words not in {"init", "service uninstall", "explain", "demo"}:
+            # What runs until it is stopped has no document to print, and what another program prints is its own.
+            assert names >= SHARED - {"--help"} - ({"--json"} if words in {"run", "exec"} else set()), words
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["check", "--help"], ["config", "show"], ["explain"]])

@@ -73,7 +73,7 @@ all is well
     stage: exact, 12 s old, applies in about 9 ms, fits the 15 s window
     backup: backup_20260712_115948_120, 64.0 kB
 
-  apply it now:
+  apply it now; the service's next start does it too:
     driftd apply"""
     )
     slow = entry(state="ready", plan=plan(*OPERATIONS), stage=stage(fits_window=False, backup=None))
@@ -201,7 +201,9 @@ def test_a_long_plan_is_cut_and_says_where_the_rest_is() -> None:
     text = shown(document, flags=Flags(reads=" --config d.toml"))
     assert text.count("+ add column") == 7
     assert "      … and 7 more: driftd plan --config d.toml\n" in text
-    assert text.endswith("  apply it now:\n    driftd apply --config d.toml")
+    assert text.endswith(
+        "  apply it now; the service's next start does it too:\n    driftd apply --config d.toml"
+    )
     assert shown(document, verbose=True).count("+ add column") == 14
     # A daemon without a configuration file keeps a database that `driftd plan` would not know.
     assert shown(document, flags=Flags(None, " --socket /s")).endswith("more: driftd status -v --socket /s")

@@ -8,10 +8,11 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from driftd import keeper as keepers
-from driftd import states
+from driftd import states, works
 from driftd.config import Request, load
 from driftd.daemon import wanted_targets
 from driftd.keeper import Around, Keeper
+from driftd.locks import Locks
 from driftd.turns import Turns
 from driftd.watch.watcher import Watcher
 from driftd.worker import Worker
@@ -33,7 +34,7 @@ class Kept:
         self.watching = Worker("watcher")
         self.told: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         around = Around(
-            self.watcher, self.watching, Turns(), self._tell, lambda: True, lambda _name: None, None
+            self.watcher, self.watching, Turns(), Locks(), self._tell, lambda: True, lambda _name: None, None
         )
         self.keeper = Keeper(wanted_targets(configuration)[name], None, around)
 
@@ -86,11 +87,11 @@ def test_a_pause_right_before_the_stager_begins_is_heard(
     make(tmp_path / "app.db")
     house(tmp_path, models=WIDER)
     started = []
-    monkeypatch.setattr(keepers, "stage_apart", lambda *_: started.append(1))
+    monkeypatch.setattr(works, "stage_apart", lambda *_: started.append(1))
 
     async def story() -> None:
         async with kept(tmp_path) as one:
-            session = one.keeper._session
+            session = one.keeper.session
             gate = Gate(session.begin_stage)
             monkeypatch.setattr(session, "begin_stage", gate)
             await asyncio.to_thread(gate.reached.wait, PATIENCE)
@@ -112,7 +113,7 @@ def test_a_check_while_a_stage_is_made_waits_for_the_look_that_follows(
     async def never(*_: object) -> None:
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(keepers, "stage_apart", never)
+    monkeypatch.setattr(works, "stage_apart", never)
 
     async def story() -> dict[str, Any]:
         async with kept(tmp_path) as one:
@@ -148,7 +149,7 @@ def test_a_database_that_hung_is_well_again_when_it_answers(
         async with kept(tmp_path) as one:
             await one.state("in_sync")
             await one.keeper.looked(fresh=False)
-            session = one.keeper._session
+            session = one.keeper.session
             gate = Gate(session.glance)
             monkeypatch.setattr(session, "glance", gate)
             one.keeper.rescan()
@@ -174,7 +175,7 @@ def test_a_check_waits_for_what_was_saved_while_a_look_was_under_way(
     async def story() -> None:
         async with kept(tmp_path) as one:
             await one.state("in_sync")
-            session = one.keeper._session
+            session = one.keeper.session
             look = session.look
             gate = Gate(lambda: None)
 

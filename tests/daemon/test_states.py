@@ -15,8 +15,10 @@ from driftd.states import Standing, step
 ARCHITECTURE = Path(__file__).parents[2] / "docs" / "architecture.md"
 MODES = ("observe", "window", "dev")
 EVERYTHING = [
-    Standing(mode, state, work, again)
-    for mode, state, work, again in itertools.product(MODES, states.STATES, states.WORKS, (False, True))
+    Standing(mode, state, work, again, opened)
+    for mode, state, work, again, opened in itertools.product(
+        MODES, states.STATES, states.WORKS, (False, True), (False, True)
+    )
 ]
 # The columns of the documentation's table: what is under way decides, and being paused.
 COLUMNS = {
@@ -26,6 +28,7 @@ COLUMNS = {
     "look (dev)": Standing("dev", states.STARTING, states.LOOK),
     "stage": Standing("window", states.STAGING, states.STAGE),
     "apply": Standing("dev", states.APPLYING, states.APPLY),
+    "window": Standing("window", states.READY, states.WINDOW),
     "paused": Standing("window", states.PAUSED, states.IDLE),
 }
 
@@ -37,6 +40,8 @@ def cell(now: Standing, event: str) -> str:
     parts += [action.upper() for action in actions]
     if then.again and not now.again:
         parts.append("then look")
+    if then.opened and not now.opened:
+        parts.append("then window")
     return ", ".join(parts) or "-"
 
 
@@ -67,6 +72,8 @@ def test_every_event_is_answered_everywhere(event: str) -> None:
         states.DISCARD,
         states.RETRY,
         states.REFRESH,
+        states.WINDOW,
+        states.SETTLE,
     }
     for now in EVERYTHING:
         then, actions = step(now, event)
@@ -78,7 +85,7 @@ def test_every_event_is_answered_everywhere(event: str) -> None:
 
 @pytest.mark.parametrize("event", states.EVENTS)
 def test_a_work_begins_only_with_its_action_and_never_beside_another(event: str) -> None:
-    """LOOK, STAGE and APPLY are asked for exactly when that work begins, and only when none was under way."""
+    """LOOK, STAGE, APPLY and WINDOW are asked for exactly when that work begins, and only when none was under way."""
     for now in EVERYTHING:
         then, actions = step(now, event)
         begun = [action for action in actions if action in states.WORKS]
@@ -118,20 +125,52 @@ def test_a_paused_target_does_nothing(event: str) -> None:
 
 
 def test_an_apply_is_never_cut_off() -> None:
-    """Whatever happens while a plan is applied, it is not cancelled."""
+    """Whatever happens while a plan is applied, by itself or in a window, it is not cancelled."""
     for now, event in itertools.product(EVERYTHING, states.EVENTS):
-        if now.work == states.APPLY:
+        if now.work in {states.APPLY, states.WINDOW}:
             assert states.CANCEL not in step(now, event)[1]
 
 
 def test_what_changes_during_a_work_is_looked_at_behind_it() -> None:
-    """A change while something is under way leads to a look as soon as that has ended, whatever came of it."""
+    """A change while something is under way leads to a look as soon as that has ended, whatever came of it.
+
+    Behind a window the look comes when the service has settled, and where another service starts, behind that one's.
+    """
     for now, ending in itertools.product(EVERYTHING, states.ENDINGS):
-        if now.state != states.PAUSED and step(now, ending)[0].work != now.work:
-            changed, _ = step(now, states.CHANGED)
-            then, actions = step(changed, ending)
+        if now.state == states.PAUSED or states.step(now, ending) == (now, ()):
+            continue
+        changed, _ = step(now, states.CHANGED)
+        then, actions = step(changed, ending)
+        if now.opened:
+            assert (then.work, then.again) == (states.WINDOW, True)
+        elif now.work == states.WINDOW:
+            assert actions[-1] == states.SETTLE
+        else:
             assert then.work == states.LOOK
             assert actions[-1] == states.LOOK
+
+
+def test_a_service_that_starts_comes_before_anything_else() -> None:
+    """Where nothing is under way its window begins at once, else as soon as that has ended; staging is given up for it."""
+    for now in EVERYTHING:
+        if now.state == states.PAUSED:
+            continue
+        then, actions = step(now, states.OPENED)
+        if now.work == states.IDLE:
+            assert (then.work, actions) == (states.WINDOW, (states.WINDOW,))
+            continue
+        assert then.opened
+        assert (states.CANCEL in actions) == (now.work == states.STAGE and not (now.again or now.opened))
+        behind, begun = step(then, states.BROKEN)
+        assert (behind.work, behind.opened) == (states.WINDOW, False)
+        assert begun[-1] == states.WINDOW
+
+
+def test_the_database_is_left_alone_when_a_window_has_been_answered() -> None:
+    """Whatever a window came to, no look, stage or apply begins with its end."""
+    for now, ending in itertools.product(EVERYTHING, states.ENDINGS):
+        if now.work == states.WINDOW and not now.opened:
+            assert not {states.LOOK, states.STAGE, states.APPLY} & set(step(now, ending)[1])
 
 
 def test_dev_applies_what_may_go_ahead_and_stops_when_it_cannot() -> None:
@@ -158,12 +197,15 @@ def test_an_ending_of_a_work_that_was_given_up_changes_nothing() -> None:
 
 @given(st.sampled_from(MODES), st.lists(st.sampled_from(states.EVENTS), max_size=60))
 def test_any_story_keeps_the_target_alive(mode: str, story: list[str]) -> None:
-    """After any story a resume and a change lead to a look, once the work under way has ended: nothing gets stuck."""
+    """After any story a resume and a change lead to a look, once what is under way has ended: nothing gets stuck."""
     now = Standing(mode)
     for event in story:
         now, _ = step(now, event)
     now, _ = step(now, states.RESUME)
-    now, first = step(now, states.CHANGED)
-    if states.LOOK not in first and now.work != states.LOOK:
-        now, first = step(now, states.BROKEN)
+    now, _ = step(now, states.CHANGED)
+    for _ in range(4):  # a work, a window that waits behind it, another one, and the timer behind that
+        if now.work == states.LOOK:
+            break
+        now, actions = step(now, states.BROKEN if now.work != states.IDLE else states.DUE)
+        assert now.work != states.IDLE or states.SETTLE in actions
     assert now.work == states.LOOK

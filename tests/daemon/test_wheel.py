@@ -52,7 +52,14 @@ def test_the_wheel_brings_its_configuration_and_its_codes(installed: Path) -> No
     assert shown.returncode == 0, shown.stderr
     assert shown.stdout == (ROOT / "config.toml").read_text(encoding="utf-8")
     assert explained.returncode == 0
-    assert (installed / "driftd" / "_shipped" / "systemd").is_dir()
+    shipped = installed / "driftd" / "_shipped" / "systemd"
+    units = {
+        path.relative_to(ROOT / "systemd").as_posix()
+        for path in (ROOT / "systemd").rglob("*.*")
+        if path.is_file()
+    }
+    assert {path.relative_to(shipped).as_posix() for path in shipped.rglob("*.*") if path.is_file()} == units
+    assert "driftd.service" in units
     assert (installed / "driftd" / "py.typed").exists()
     assert (installed / "driftengine" / "py.typed").exists()
 
@@ -82,3 +89,11 @@ def test_the_installed_wheel_migrates(installed: Path, tmp_path: Path) -> None:
     assert before.returncode == 1, before.stderr
     assert applied.returncode == 0, applied.stdout + applied.stderr
     assert after.returncode == 0, after.stdout
+
+
+def test_the_installed_wheel_renders_a_unit(installed: Path, tmp_path: Path) -> None:
+    """The templates of `driftd service` are in the wheel."""
+    flags = ["--url", f"sqlite:///{tmp_path}/app.db", "--models", f"{tmp_path}/models.sql"]
+    printed = driftd(installed, "service", "print", "--system", *flags)
+    assert printed.returncode == 0, printed.stderr
+    assert f"ReadWritePaths=-{tmp_path}\n" in printed.stdout

@@ -71,21 +71,45 @@ def test_nobody_waits_for_ever_for_a_turn() -> None:
     """One that keeps its turn delays the others by the queue's patience, and no longer."""
 
     async def story() -> list[str]:
-        turns = Turns(at_once=1, patience=0.01)
+        turns, calm = Turns(at_once=1, patience=0.01), asyncio.Event()
         told: list[str] = []
 
         async def other() -> None:
-            async with turns:
+            async with turns.turn(calm):
                 told.append("other")
 
-        async with turns:
+        async with turns.turn(calm):
             await other()
             told.append("hanging")
-        async with turns:
+        async with turns.turn(calm):
             told.append("next")
         return told
 
     assert asyncio.run(story()) == ["other", "hanging", "next"]
+
+
+def test_whoever_is_hurried_goes_past_the_queue() -> None:
+    """A service starts and waits: its target takes no turn, and whoever has one keeps it."""
+
+    async def story() -> list[str]:
+        turns, calm, hurried = Turns(at_once=1, patience=60.0), asyncio.Event(), asyncio.Event()
+        told: list[str] = []
+
+        async def other() -> None:
+            async with turns.turn(hurried):
+                told.append("hurried")
+
+        async with turns.turn(calm):
+            waiting = asyncio.create_task(other())
+            await asyncio.sleep(0)
+            hurried.set()
+            await waiting
+            told.append("first")
+        async with turns.turn(calm):
+            told.append("next")
+        return told
+
+    assert asyncio.run(story()) == ["hurried", "first", "next"]
 
 
 def test_a_follower_who_does_not_read_loses_the_oldest_and_is_told_how_many() -> None:

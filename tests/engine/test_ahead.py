@@ -340,8 +340,8 @@ def test_a_crash_behind_commit_is_put_right(house: House, monkeypatch: pytest.Mo
     """The migration has happened and its backup still says `stage`: the next look relabels it and never removes it."""
     real = LiveTransaction.commit
 
-    def interrupted(self: LiveTransaction) -> None:
-        real(self)
+    def interrupted(self: LiveTransaction, **how: Any) -> None:
+        real(self, **how)
         raise KeyboardInterrupt
 
     with session_of(house) as session:

@@ -205,8 +205,8 @@ def test_an_interrupt_behind_commit_keeps_the_backup(house: House, monkeypatch: 
     """Ctrl-C right after COMMIT: the migration has happened, so its backup stays and the next apply tidies up."""
     real = LiveTransaction.commit
 
-    def interrupted(self: LiveTransaction) -> None:
-        real(self)
+    def interrupted(self: LiveTransaction, **how: Any) -> None:
+        real(self, **how)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(LiveTransaction, "commit", interrupted)

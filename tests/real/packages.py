@@ -29,6 +29,8 @@ _ORCHESTRATOR = (
     "sqlalchemy==2.1.9",
     "typer==0.29.2",
 )
+_DRIFTD = ("click==8.5.1", "tomli==2.5.0", "watchdog==7.1.0")  # what driftd needs besides
+
 _OPTUNA = (
     "alembic==1.20.1",
     "colorlog==6.12.0",
@@ -42,6 +44,8 @@ PINS: dict[str, tuple[str, ...]] = {
     "mcp-task-orchestrator-1.5.1": ("mcp-task-orchestrator==1.5.1", *_ORCHESTRATOR),
     "mcp-task-orchestrator-1.7.0": ("mcp-task-orchestrator==1.7.0", *_ORCHESTRATOR),
     "mcp-task-orchestrator-1.8.0": ("mcp-task-orchestrator==1.8.0", *_ORCHESTRATOR),
+    # A service that has driftd in its own environment; driftd itself is put on top of this one.
+    "mcp-task-orchestrator-1.8.0-beside-driftd": ("mcp-task-orchestrator==1.8.0", *_ORCHESTRATOR, *_DRIFTD),
     "optuna-2.10.1": (
         "optuna==2.10.1",
         "alembic==1.16.5",

@@ -6,8 +6,11 @@ import json
 import os
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+
+import psutil
 
 from support.crashing import CONFIG
 
@@ -16,6 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from support.migrations import House
+
+PATIENCE = 30.0  # seconds until something that must happen counts as not happening
 
 
 def start_apply(house: House, *options: str, timeout: float = 15) -> subprocess.Popen[str]:
@@ -91,3 +96,16 @@ def last_word(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None
     process.stdin.close()
     return process.stdout.read().strip()
+
+
+def is_gone(pid: int) -> bool:
+    """True as soon as that process has ended."""
+    give_up = time.monotonic() + PATIENCE
+    while time.monotonic() < give_up:
+        try:
+            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+                return True
+        except psutil.NoSuchProcess:
+            return True
+        time.sleep(0.02)  # nothing announces the end of a process that is not our child
+    return False

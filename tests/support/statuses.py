@@ -77,6 +77,7 @@ def entry(name: str = "app", state: str = "in_sync", **more: object) -> Document
         "approved": [],
         "stage": None,
         "last_migration": None,
+        "last_window": None,
         "unmanaged": 0,
         "unsupported": [],
         "watching": {"files": 14, "folders": 3, "polled": []},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -52,16 +53,23 @@ def command(
     from driftd.cli.render.apply import render_apply
 
     target = chosen.target()
+    from driftd.exclusive import between_starts
     from driftengine import api
+    from driftengine.dialects.chosen import named
 
-    with progress() as told:
+    with ExitStack() as around:
+        in_use = False
+        if not dry_run:
+            database = named(target.url, target.models.directory)
+            in_use = not around.enter_context(between_starts(database, target.window_timeout))
         document = api.apply(
             target,
             plan_id=plan_id,
             approve=approve,
             dry_run=dry_run,
             allowed_by=whoever(),
-            progress=told,
+            progress=around.enter_context(progress()),
+            in_use=in_use,
         )
     state.report(document, lambda look: render_apply(document, look, flags=chosen.flags, dry_run=dry_run))
     return exit_code(document)

@@ -99,9 +99,12 @@ def restore(state: State, chosen: Chosen, backup: str) -> int:
     from driftd.cli.render.backup import render_restored
 
     target = chosen.target()
+    from driftd.exclusive import between_starts
     from driftengine import api
+    from driftengine.dialects.chosen import named
 
-    with progress() as told:
+    database = named(target.url, target.models.directory)
+    with between_starts(database, target.window_timeout), progress() as told:
         document = api.backup_restore(target, backup, progress=told)
     state.report(document, lambda look: render_restored(document, look, flags=chosen.flags))
     return 0

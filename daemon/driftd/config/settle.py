@@ -202,7 +202,7 @@ class Settler:
         except ValueError as error:  # a ${...} that cannot be expanded
             self._complain(said, f"is {shown(said.raw)}: {error}")
             return None
-        return Value(value, "shipped" if shipped else said.origin, said.place)
+        return Value(value, "shipped" if shipped else said.origin, said.place, said.raw)
 
     def _expanded(self, said: Said) -> object:
         """References in the file's texts (and in defaults); a shell has already expanded the others."""

@@ -43,11 +43,13 @@ class Value:
         value: converted: paths are absolute, durations are seconds, sizes are bytes.
         origin: `default`, `file`, `environment` or `flag`.
         place: `/path/driftd.toml:12`, `DRIFTD_URL`, `--url`, or "".
+        raw: as it was written, before references and relative paths were resolved.
     """
 
     value: Any
     origin: str
     place: str = ""
+    raw: object = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,10 @@ def tell_story(tracker: Tracker, tell: Tell) -> None:
     """All scenes, in order; raises Surprise."""
     tell("A small task tracker, two models and no migration scripts.")
     tracker.build()
-    _scene(tracker, tell, "Its database does not exist yet: the first apply creates it.", 0, "apply")
+    tell(
+        "\n# Its database does not exist yet. The service's first start makes it; no daemon is needed for that."
+    )
+    _start(tracker, tell, "migrated, 2 operations", tasks=0)
     tracker.fill()
     before = tracker.rows((*KEPT, f"task.{DROPPED}"))
     expect(len(before), TASKS, "tasks in the tracker")
@@ -38,7 +41,7 @@ def tell_story(tracker: Tracker, tell: Tell) -> None:
         sidecar.until(lambda one: _rests(one, "in_sync"), "the database is in sync")
         tell(f"[1] {sidecar.pid}")
         _stage_ahead(tracker, sidecar, tell)
-        _scene(tracker, tell, "Applied when it suits you, in one transaction: all or nothing.", 0, "apply")
+        _restart(tracker, sidecar, tell)
         _see_rows(tracker, tell, before, "; each has the new priority, 3")
         _follow(tracker, sidecar, tell)
         _hold(tracker, sidecar, tell)
@@ -63,6 +66,32 @@ def _stage_ahead(tracker: Tracker, sidecar: Sidecar, tell: Tell) -> None:
     expect(tracker.columns() & {"priority"}, set(), "the new column, before anybody applied it")
     tell(f"  {ready - saved:.1f} s after the save: a verified backup, and the plan rehearsed on a copy")
     _scene(tracker, tell, "What is there to do, before anybody asked for it?", 0, "status")
+
+
+def _restart(tracker: Tracker, sidecar: Sidecar, tell: Tell) -> None:
+    tell(
+        "\n# The service is started as it always was. Its new code meets the old database:\n$ python serve.py"
+    )
+    code, said = tracker.serve()
+    tell(said.rstrip("\n"))
+    expect((code, "no such column" in said), (1, True), "a start without driftd, which fails")
+    tell("\n# Started by driftd, what is ready is applied first, in one transaction: all or nothing.")
+    _start(tracker, tell, "migrated, 6 operations", tasks=TASKS)
+    sidecar.until(lambda one: _rests(one, "in_sync"), "the database is in sync again")
+    tell("\n# From now on there is nothing to do, and nothing to wait for:")
+    _start(tracker, tell, "", tasks=TASKS)
+
+
+def _start(tracker: Tracker, tell: Tell, migrated: str, *, tasks: int) -> None:
+    """Start the service through driftd, and see that it serves."""
+    tell("$ driftd exec -- python serve.py")
+    code, said = tracker.serve("exec", "--")
+    tell(said.rstrip("\n"))
+    expect(code, 0, "the service's exit code")
+    expect("migrated" in said, bool(migrated), "whether the start has migrated")
+    expect(
+        (migrated in said, f"serving {tasks} tasks" in said), (True, True), "what the service and driftd say"
+    )
 
 
 def _follow(tracker: Tracker, sidecar: Sidecar, tell: Tell) -> None:

@@ -28,6 +28,7 @@ TASKS = 300
 STATES = ("open", "doing", "done")
 PEOPLE = ("Ada", "Grace", "Linus")
 SOCKET = "driftd.sock"
+SERVICE = "serve.py"
 CONFIGURATION = """\
 [daemon]
 socket = "{socket}"
@@ -84,6 +85,7 @@ class Tracker:
         """Write the configuration and the models as they are at first."""
         self._models.parent.mkdir()
         (self._models.parent / "__init__.py").touch()
+        (self.folder / SERVICE).write_text(shipped("service.py"), encoding="utf-8")
         self.configure("window")
         self.save(shipped("models_before.py"))
 
@@ -104,6 +106,19 @@ class Tracker:
         command = _command(arguments)
         done = subprocess.run(command, cwd=self.folder, env=self._environment(), check=False)  # noqa: S603  # ourselves
         return done.returncode
+
+    def serve(self, *behind: str) -> tuple[int, str]:
+        """Start the service, `behind` a command of driftd's if there is one; its exit code, and what both say together."""
+        command = [*(_command(behind) if behind else ()), sys.executable, SERVICE]
+        done = subprocess.run(  # noqa: S603  # our own interpreter, and what we have written
+            command,
+            cwd=self.folder,
+            env={**self._environment(), "PYTHONDONTWRITEBYTECODE": "1"},
+            check=False,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        return done.returncode, done.stdout.decode()
 
     def ask(self, *arguments: str) -> str:
         """Run driftd and take its stdout."""
@@ -164,7 +179,7 @@ class Tracker:
 
 
 def shipped(name: str) -> str:
-    """The text of one of the two versions of the models that come with driftd."""
+    """The text of the service, or of one of the two versions of its models, as they come with driftd."""
     return (files("driftd.demo") / name).read_text(encoding="utf-8")
 
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from driftd.lock_file import RESULT
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -26,6 +28,7 @@ COME_AND_GO = frozenset({CREATED, DELETED, MOVED})
 CHANGES = COME_AND_GO | {CLOSED, MODIFIED}
 
 SOURCE_ENDINGS = (".py", ".so", ".pyd")
+KNOCK = ":knock"  # the end of an owner's name who waits for services that start; no target is called so
 # Linux gives up after 40 links as well (path_resolution(7)); a loop of links ends here.
 MOST_LINKS = 40
 
@@ -90,6 +93,16 @@ def relevant(wish: Wish, kind: str, paths: Iterable[str], *, is_folder: bool = F
     if kind not in (COME_AND_GO if wish.quiet or is_folder else CHANGES):
         return False
     return any(_concerns(wish, path, is_folder=is_folder) for path in paths)
+
+
+def knocks_for(database: str) -> tuple[Wish, ...]:
+    """What to watch for services that start: the file of the last answer, which each of them makes anew.
+
+    `database` is its real path. Only that it comes and goes is heard: what is written in the folder of a busy database
+    makes more events than its reading is worth.
+    """
+    folder, name = os.path.split(database)
+    return (Wish(folder, frozenset({name + RESULT}), quiet=True),)
 
 
 def wishes_for(

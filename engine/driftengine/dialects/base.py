@@ -42,14 +42,15 @@ class Problem:
 class Rehearsed:
     """How a script went on a copy of the database.
 
-    `expected` is what the database stores about its shape afterwards; `durations` are seconds by statement, `changes` the
-    number of rows written. When a statement failed, `failure` is the message and `failed` the operations that it served.
+    `expected` is what the database stores about its shape afterwards; `durations` are seconds by statement,
+    `commit_seconds` those of COMMIT, `changes` the number of rows written. When a statement failed, `failure` is the message and `failed` the operations that it served.
     `problems` say what the proof of the outcome found; `stale_defaults` are (table, column) names whose stored default
     old rows still read, so that it may not be edited.
     """
 
     expected: tuple[StoredObject, ...] = ()
     durations: tuple[float, ...] = ()
+    commit_seconds: float = 0.0
     changes: int = 0
     failure: str = ""
     failed: tuple[int, ...] = ()
@@ -154,8 +155,8 @@ class WriteTransaction(Protocol):
     def writer(self) -> Any:
         """What `history.append` writes through."""
 
-    def commit(self) -> None:
-        """Makes it last."""
+    def commit(self, *, before: Callable[[], None] | None = None, seconds: float = 0.0) -> None:
+        """Makes it last. `before` may refuse each try by raising; `seconds` is how long it took in the rehearsal."""
 
 
 class Database(Protocol):
@@ -176,6 +177,9 @@ class Database(Protocol):
 
     def snapshot(self) -> AbstractContextManager[None]:
         """While it is open, all reading sees one state of the database. It may be opened within itself."""
+
+    def until(self, deadline_at: float | None) -> AbstractContextManager[None]:
+        """While it is open, reading ends in DeadlineError once `time.monotonic()` has reached that; None: no limit."""
 
     def facts(self, questions: Questions) -> Facts:
         """Answers about the rows."""
@@ -213,8 +217,12 @@ class Database(Protocol):
         finish: Finish,
         values: Mapping[str, Sequence[SqlValue]],
         progress: StepProgress | None = None,
+        deadline_at: float | None = None,
     ) -> Rehearsed:
-        """Runs the script on a copy of `backup` (None: on an empty database) inside the folder `workspace`."""
+        """Runs the script on a copy of `backup` (None: on an empty database) inside the folder `workspace`.
+
+        Raises DeadlineError once `time.monotonic()` has reached `deadline_at`.
+        """
 
     def transaction(
         self, *, deadline_at: float | None, lock_wait: float, values: Mapping[str, Sequence[SqlValue]]

@@ -140,7 +140,7 @@ def test_null_counts_as_not_given() -> None:
 def test_who_needs_to_write() -> None:
     """What changes something needs the right to; `check` does as soon as it loads the models."""
     writing = {name for name, command in COMMANDS.items() if command.needs_writing({})}
-    assert writing == {"stage", "approve", "pause", "resume", "reload"}
+    assert writing == {"stage", "approve", "pause", "resume", "reload", "window"}
     assert COMMANDS["check"].needs_writing({"fresh": True})
     assert not COMMANDS["check"].needs_writing({"fresh": False})
 

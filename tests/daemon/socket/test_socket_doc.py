@@ -14,6 +14,7 @@ from driftd import protocol
 from driftd.protocol import COMMANDS, LIMITS
 from driftd.server import Handler
 from driftd.socket_file import LONGEST_PATH
+from driftd.windows import closed
 from support.sidecars import house, make, running
 from support.socket_examples import PAGE, differs, examples, replay
 from support.sockets import DAEMON, Wire, answering, serving, silent, socket_folder
@@ -73,6 +74,7 @@ ENTRY = {
     "approved": [],
     "stage": None,
     "last_migration": None,
+    "last_window": None,
     "unmanaged": 0,
     "unsupported": [],
     "watching": {"files": 1, "folders": 1, "polled": []},
@@ -113,6 +115,14 @@ RECORDED: dict[str, dict[str, Any]] = {
     "pause": {"targets": [{**ENTRY, "state": "paused"}], "daemon": DAEMON_FIGURES},
     "resume": {"targets": [ENTRY], "daemon": DAEMON_FIGURES},
     "reload": {"added": [], "removed": [], "changed": [], "kept": ["app"]},
+    "where": {
+        "target": "app",
+        "database": "/srv/app/app.db",
+        "timeout_s": 15.0,
+        "config": "/srv/app/driftd.toml",
+        "directory": None,
+        "variables": {"DRIFTD_TARGETS_APP_URL": None, "DRIFTD_URL": None},
+    },
     "version": VERSION,
 }
 
@@ -126,7 +136,12 @@ def path() -> Iterator[Path]:
 def recorded() -> dict[str, Handler]:
     """A handler for each command that answers as a daemon has."""
     handlers = {name: Handler(answering(result)) for name, result in RECORDED.items()}
-    return {**handlers, "events": Handler(silent, stream=True)}
+    return {**handlers, "events": Handler(silent, stream=True), "window": Handler(nobody_starts)}
+
+
+async def nobody_starts(_request: Request) -> dict[str, Any]:
+    """What a daemon answers about a window that nobody has open."""
+    raise closed()
 
 
 @pytest.mark.parametrize("example", list(examples(TEXT)), ids=lambda example: f"line {example.line}")

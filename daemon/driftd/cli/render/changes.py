@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from driftd.cli.render.entry import clock, going_of, operation_rows, state_style, state_word, waits_lines
+from driftd.cli.render.entry import (
+    clock,
+    going_of,
+    operation_rows,
+    state_style,
+    state_word,
+    waits_lines,
+    window_text,
+)
 from driftd.cli.text import Look, escape, plural
 
 if TYPE_CHECKING:
@@ -75,6 +83,9 @@ def _told(before: Entry | None, after: Entry) -> str:
     if before is not None and migration and migration != was.get("last_migration"):
         count = plural(migration["operations"], "operation")
         parts.append(f"migrated: {escape(migration['migration_id'])}, {count}")
+    window = after.get("last_window")
+    if before is not None and window and window != was.get("last_window"):
+        parts.append(f"a service starts: {window_text(window)}")
     if _plan_id(after) and (_plan_id(after) != _plan_id(before) or _waiting(after) != _waiting(before)):
         parts.append(_plan_text(after))
     if before is not None and after["mode"] != was["mode"]:

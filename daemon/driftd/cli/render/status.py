@@ -131,7 +131,9 @@ def next_steps(
                 )
             )
         if entry["state"] == "ready" and flags.reads is not None and (verbose or len(entries) == 1):
-            found.append((f"driftd apply{flags.reads}{which}", "apply it now"))
+            found.append(
+                (f"driftd apply{flags.reads}{which}", "apply it now; the service's next start does it too")
+            )
     # Two targets may ask for the same.
     return list(dict.fromkeys(found))
 

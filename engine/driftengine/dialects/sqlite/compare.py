@@ -12,7 +12,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from driftengine.changes import Copied
-from driftengine.dialects.sqlite.connect import file_uri
+from driftengine.dialects.sqlite.connect import file_uri, limited
 from driftengine.dialects.sqlite.projection import rowid_name
 from driftengine.dialects.sqlite.tokens import fold, quote, tokenize, unquote
 
@@ -24,12 +24,17 @@ if TYPE_CHECKING:
 
 
 def lost_rows(
-    copy: Path, backup: Path, copied: Sequence[Copied], before: Schema, after: Schema
+    copy: Path,
+    backup: Path,
+    copied: Sequence[Copied],
+    before: Schema,
+    after: Schema,
+    deadline_at: float | None = None,
 ) -> tuple[tuple[str, str], ...]:
     """(table key, what is wrong) for each copied table whose rows are not all in `copy` with the same values."""
     if not copied:
         return ()
-    with closing(_both(copy, backup)) as connection:
+    with closing(limited(_both(copy, backup), deadline_at)) as connection:
         return tuple(
             (fold(one.table), problem)
             for one in copied
@@ -40,7 +45,11 @@ def lost_rows(
 
 
 def changed_defaults(
-    copy: Path, backup: Path, columns: Iterable[tuple[str, str]], schema: Schema
+    copy: Path,
+    backup: Path,
+    columns: Iterable[tuple[str, str]],
+    schema: Schema,
+    deadline_at: float | None = None,
 ) -> tuple[tuple[str, str], ...]:
     """The (table key, column name) pairs in which a row reads otherwise than before.
 
@@ -51,7 +60,7 @@ def changed_defaults(
     if not pairs:
         return ()
     found = []
-    with closing(_both(copy, backup)) as connection:
+    with closing(limited(_both(copy, backup), deadline_at)) as connection:
         for table, column in pairs:
             name, record = quote(table), schema.tables[fold(table)]
             every = Copied(table, tuple((one.name, one.name) for one in record.columns))
@@ -66,20 +75,20 @@ def changed_defaults(
     return tuple(found)
 
 
-def unsound(copy: Path, backup: Path, tables: Iterable[str]) -> tuple[tuple[str, str], ...]:
+def unsound(
+    copy: Path, backup: Path, tables: Iterable[str], deadline_at: float | None = None
+) -> tuple[tuple[str, str], ...]:
     """(table key, what is wrong) where integrity_check finds in a table of `copy` what it did not find in `backup`.
 
     Such is an index over a quoted name that was a string until a column of that name came, or a generated value that a
     STRICT table would refuse.
     """
     found = []
-    with closing(sqlite3.connect(file_uri(copy, "ro"), isolation_level=None, uri=True)) as connection:
+    with closing(limited(_reading(copy), deadline_at)) as connection:
         for table in tables:
             wrong = _findings(connection, table)
             if wrong:
-                with closing(
-                    sqlite3.connect(file_uri(backup, "ro"), isolation_level=None, uri=True)
-                ) as before:
+                with closing(limited(_reading(backup), deadline_at)) as before:
                     wrong -= _findings(before, table)
             found += [(fold(table), text) for text in sorted(wrong)[:1]]
     return tuple(found)
@@ -93,8 +102,12 @@ def _findings(connection: sqlite3.Connection, table: str) -> set[str]:
     return {str(text) for (text,) in rows} - {"ok"}
 
 
+def _reading(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(file_uri(path, "ro"), isolation_level=None, uri=True)
+
+
 def _both(copy: Path, backup: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(file_uri(copy, "ro"), isolation_level=None, uri=True)
+    connection = _reading(copy)
     connection.execute("ATTACH ? AS before", (f"{file_uri(backup, 'ro')}&immutable=1",))
     return connection
 

@@ -452,6 +452,24 @@ def deadline(connection: sqlite3.Connection, at: float | None) -> Iterator[None]
         connection.execute(f"PRAGMA busy_timeout = {waited}")
 
 
+def require_time(location: Location, deadline_at: float | None) -> None:
+    """Raises DeadlineError once `time.monotonic()` has reached `deadline_at`; None sets no limit."""
+    if deadline_at is not None and time.monotonic() >= deadline_at:
+        raise DeadlineError(
+            f"the time for {location} was over",
+            code="deadline",
+            why="the deadline is reached, and nothing was changed",
+            fix="give more time, or try again when the database is idle",
+        )
+
+
+def limited(connection: sqlite3.Connection, deadline_at: float | None) -> sqlite3.Connection:
+    """The connection, its statements interrupted for good once `time.monotonic()` has reached `deadline_at`."""
+    if deadline_at is not None:
+        connection.set_progress_handler(lambda: time.monotonic() >= deadline_at, STEPS_BETWEEN_LOOKS)
+    return connection
+
+
 def data_version(connection: sqlite3.Connection) -> int:
     """SQLite's counter of changes by *other* connections, as this connection sees it.
 

@@ -26,7 +26,9 @@ from driftengine.dialects.sqlite.verify import (
 from driftengine.errors import BackupError, BusyError, DeadlineError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator, Mapping
+
+    from driftengine.dialects.sqlite.losses import TableLoss
 
     CopyProgress = Callable[[int, int], None]  # pages done, pages in all
 
@@ -337,6 +339,21 @@ class DatabaseFiles:
     ) -> None:
         """As `restore_into`."""
         restore_into(copy, self.location, progress=progress, deadline_at=deadline_at)
+
+    def losses(
+        self,
+        then: Path,
+        *,
+        now: Path | None = None,
+        altered: Mapping[str, Collection[str]],
+        left_out: Collection[str] = (),
+        deadline_at: float | None = None,
+    ) -> tuple[TableLoss, ...]:
+        """As `losses.losses`, of the live database or of a copy `now`."""
+        from driftengine.dialects.sqlite.losses import losses
+
+        state = self.location if now is None else Location("", now, read_only=True)
+        return losses(state, then, altered=altered, left_out=left_out, deadline_at=deadline_at)
 
     @contextlib.contextmanager
     def _connection(self, deadline_at: float | None) -> Iterator[sqlite3.Connection]:

@@ -14,6 +14,7 @@ from driftengine.dialects.sqlite import rehearsal
 from driftengine.dialects.sqlite.connect import (
     Location,
     connect,
+    deadline,
     identity,
     parse_url,
     state_of,
@@ -129,6 +130,16 @@ class SqliteDatabase:
             if connection is self._held.connection and connection.in_transaction:
                 connection.execute("ROLLBACK")
 
+    @contextmanager
+    def until(self, deadline_at: float | None) -> Iterator[None]:
+        """A limit on the statements of the held connection; not around what sets one itself, as a backup does."""
+        connection = self._connection
+        if connection is None:
+            yield
+            return
+        with translated(self.location), deadline(connection, deadline_at):
+            yield
+
     def facts(self, questions: Questions) -> Facts:
         """Counts rows, and looks for NULL, where a plan asks."""
         if self._connection is None:
@@ -207,6 +218,7 @@ class SqliteDatabase:
         finish: Finish,
         values: Mapping[str, Sequence[SqlValue]],
         progress: StepProgress | None = None,
+        deadline_at: float | None = None,
     ) -> Rehearsed:
         """See `rehearsal.rehearse`; the copy is in the same journal mode as the live database."""
         connection = self._connection
@@ -214,7 +226,14 @@ class SqliteDatabase:
             "delete" if connection is None else str(connection.execute("PRAGMA journal_mode").fetchone()[0])
         )
         return rehearsal.rehearse(
-            backup, workspace, script, journal_mode=mode, finish=finish, values=values, progress=progress
+            backup,
+            workspace,
+            script,
+            journal_mode=mode,
+            finish=finish,
+            values=values,
+            progress=progress,
+            deadline_at=deadline_at,
         )
 
     @contextmanager
@@ -337,6 +356,6 @@ class LiveTransaction:
         """Seconds, by statement."""
         return tuple(self._transaction.durations)
 
-    def commit(self) -> None:
-        """COMMIT."""
-        self._transaction.commit()
+    def commit(self, *, before: Callable[[], None] | None = None, seconds: float = 0.0) -> None:
+        """See `Transaction.commit`."""
+        self._transaction.commit(before=before, seconds=seconds)

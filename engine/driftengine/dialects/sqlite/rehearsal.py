@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import errno
 import shutil
-from contextlib import closing, contextmanager
+import time
+from contextlib import closing, contextmanager, nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from driftengine.dialects.base import Problem, Rehearsed
 from driftengine.dialects.sqlite import compare
-from driftengine.dialects.sqlite.connect import Location, connect
+from driftengine.dialects.sqlite.connect import Location, connect, deadline, require_time, translated
 from driftengine.dialects.sqlite.introspect import read_catalogue, read_schema
 from driftengine.dialects.sqlite.tokens import fold, quote, tokenize, unquote
 from driftengine.dialects.sqlite.transaction import StepError, Transaction
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from driftengine.schema import Schema
 
 NAME = "rehearsal.db"
+COPIED_AT_ONCE = 8_000_000  # bytes between two looks at the clock
 
 
 def rehearse(
@@ -40,38 +43,43 @@ def rehearse(
     finish: Callable[[sqlite3.Connection], object],
     values: Mapping[str, Sequence[SqlValue]],
     progress: Callable[[int, int], None] | None = None,
+    deadline_at: float | None = None,
 ) -> Rehearsed:
     """Runs the script on a copy of `backup` (None: on an empty database) in the folder `workspace`.
 
     `finish` writes what is written in the same transaction behind the script: the history. The copy stays in
-    `workspace` until the caller removes the folder.
+    `workspace` until the caller removes the folder. Raises DeadlineError at `deadline_at` (`time.monotonic()`).
     """
     copy = workspace / NAME
     for leftover in workspace.glob(f"{NAME}*"):
         leftover.unlink()
     if backup is not None:
         with _copying(copy):
-            shutil.copyfile(backup, copy)
+            _copy_file(backup, copy, deadline_at)
     location = Location(str(copy), copy)
     with closing(connect(location, write=True, create=True)) as connection:
         connection.execute(f"PRAGMA journal_mode = {journal_mode}")
-        before = read_schema(connection)
-        tables = _keyed(script, before)
-        violated, broken = compare.violations(connection, tables), compare.compiles(connection, before)
-        outcome = _run(connection, location, script, finish, values, progress)
+        with _proving(connection, location, deadline_at):
+            before = read_schema(connection)
+            tables = _keyed(script, before)
+            violated, broken = compare.violations(connection, tables), compare.compiles(connection, before)
+        outcome = _run(connection, location, script, finish, values, progress, deadline_at)
         if outcome.failure:
             return outcome
-        after = read_schema(connection)
-        problems = [
-            *_unreadable(script, before, after),
-            *_new_violations(violated, compare.violations(connection, _present(tables, after)), before),
-            *_newly_broken(broken, compare.compiles(connection, after), script, after),
-            *_lost_triggers(script, before, after),
-        ]
-    if backup is not None:
+        with _proving(connection, location, deadline_at):
+            after = read_schema(connection)
+            problems = [
+                *_unreadable(script, before, after),
+                *_new_violations(violated, compare.violations(connection, _present(tables, after)), before),
+                *_newly_broken(broken, compare.compiles(connection, after), script, after),
+                *_lost_triggers(script, before, after),
+            ]
+    if backup is None:
+        return replace(outcome, problems=tuple(problems))
+    with _proving(None, location, deadline_at):
         problems += [
             Problem(text, frozenset({table}))
-            for table, text in compare.lost_rows(copy, backup, script.copied, before, after)
+            for table, text in compare.lost_rows(copy, backup, script.copied, before, after, deadline_at)
         ]
         kept = (
             before.tables[key].name
@@ -79,16 +87,31 @@ def rehearse(
         )
         problems += [
             Problem(f"{table} would not be sound: {text}", frozenset({table}))
-            for table, text in compare.unsound(copy, backup, kept)
+            for table, text in compare.unsound(copy, backup, kept, deadline_at)
         ]
-    stale = compare.changed_defaults(copy, backup, script.defaults, before) if backup else ()
-    return Rehearsed(
-        outcome.expected,
-        outcome.durations,
-        outcome.changes,
-        problems=tuple(problems),
-        stale_defaults=stale,
-    )
+        stale = compare.changed_defaults(copy, backup, script.defaults, before, deadline_at)
+    return replace(outcome, problems=tuple(problems), stale_defaults=stale)
+
+
+@contextmanager
+def _proving(
+    connection: sqlite3.Connection | None, location: Location, deadline_at: float | None
+) -> Iterator[None]:
+    """Raises DeadlineError where the time was over by the end: what was interrupted looks like a finding of the proof."""
+    limited = nullcontext() if connection is None else deadline(connection, deadline_at)
+    with translated(location), limited:
+        yield
+    require_time(location, deadline_at)
+
+
+def _copy_file(backup: Path, copy: Path, deadline_at: float | None) -> None:
+    if deadline_at is None:
+        shutil.copyfile(backup, copy)
+        return
+    with backup.open("rb") as source, copy.open("xb") as destination:
+        while chunk := source.read(COPIED_AT_ONCE):
+            require_time(Location(str(copy), copy), deadline_at)
+            destination.write(chunk)
 
 
 @contextmanager
@@ -113,20 +136,23 @@ def _run(
     finish: Callable[[sqlite3.Connection], object],
     values: Mapping[str, Sequence[SqlValue]],
     progress: Callable[[int, int], None] | None,
+    deadline_at: float | None,
 ) -> Rehearsed:
-    transaction = Transaction(connection, location)
+    transaction = Transaction(connection, location, deadline_at=deadline_at)
     hand_out(connection, values)
     try:
         with transaction.open():
             changes = transaction.run(script, progress=progress)
             finish(connection)
             expected = read_catalogue(connection)
+            started = time.monotonic()
             transaction.commit()
+            commit_seconds = time.monotonic() - started
     except StepError as error:
         return Rehearsed(failure=f"{error.why} ({error.what})", failed=error.operations)
     except ProofError as error:
         return Rehearsed(failure=str(error))
-    return Rehearsed(expected, tuple(transaction.durations), changes)
+    return Rehearsed(expected, tuple(transaction.durations), commit_seconds, changes)
 
 
 def _keyed(script: Script, schema: Schema) -> tuple[str, ...]:

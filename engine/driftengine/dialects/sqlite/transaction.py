@@ -71,9 +71,14 @@ def _short(sql: str) -> str:
     return line if len(line) <= 80 else f"{line[:77]}..."
 
 
-def patiently(action: Callable[[], T], give_up_at: float) -> T:
-    """What the action returns as soon as no lock stands in its way. Raises its BusyError at `give_up_at`."""
+def patiently(action: Callable[[], T], give_up_at: float, *, before: Callable[[], None] | None = None) -> T:
+    """What the action returns as soon as no lock stands in its way. Raises its BusyError at `give_up_at`.
+
+    `before` runs before each try, and what it raises ends the waiting.
+    """
     while True:
+        if before is not None:
+            before()
         try:
             return action()
         except BusyError:
@@ -138,23 +143,30 @@ class Transaction:
             if self.connection.in_transaction:
                 self.connection.execute("ROLLBACK")
 
-    def commit(self) -> None:
-        """COMMIT, waiting for readers where a rollback journal makes that necessary; at the deadline ROLLBACK."""
+    def commit(self, *, before: Callable[[], None] | None = None, seconds: float = 0.0) -> None:
+        """COMMIT, waiting for readers where a rollback journal makes that necessary; at the deadline ROLLBACK.
+
+        It cannot be interrupted, so it is only begun when three times `seconds` fits. `before` is asked right before each
+        try: a reader may keep it waiting for longer than whoever wanted it stays.
+        """
         self._require_open()
         try:
-            self._until_free("COMMIT")
+            self._require_time("COMMIT", seconds)
+            self._until_free("COMMIT", before)
         except DriftError:
             if self.connection.in_transaction:
                 self.connection.execute("ROLLBACK")
             raise
 
-    def _until_free(self, statement: str) -> None:
+    def _until_free(self, statement: str, before: Callable[[], None] | None = None) -> None:
         def run() -> None:
             with translated(self.location):
                 self.connection.execute(statement)
 
         give_up_at = time.monotonic() + self.lock_wait
-        patiently(run, give_up_at if self.deadline_at is None else min(give_up_at, self.deadline_at))
+        if self.deadline_at is not None:
+            give_up_at = min(give_up_at, self.deadline_at)
+        patiently(run, give_up_at, before=before)
 
     def run(
         self, script: Script, *, endless_seconds: Mapping[int, float] | None = None,
@@ -168,7 +180,8 @@ class Transaction:
         before = self.connection.total_changes
         for position, step in enumerate(script.steps):
             self._require_open()
-            self._require_time(step, (endless_seconds or {}).get(position, 0.0))
+            endless = (endless_seconds or {}).get(position, 0.0) if step.endless else 0.0
+            self._require_time(step.sql, endless)
             started = time.monotonic()
             self._run_step(step)
             self.durations.append(time.monotonic() - started)
@@ -185,15 +198,15 @@ class Transaction:
                 fix="try again; nothing was changed",
             )
 
-    def _require_time(self, step: Step, seconds: float) -> None:
+    def _require_time(self, sql: str, endless: float) -> None:
+        """Raises DeadlineError where three times the seconds for which it cannot be interrupted do not fit any more."""
         if self.deadline_at is None:
             return
-        needed = 3 * seconds if step.endless else 0.0
-        if time.monotonic() + needed >= self.deadline_at:
+        if time.monotonic() + 3 * endless >= self.deadline_at:
             raise DeadlineError(
                 f"the migration of {self.location} does not fit the time that is left",
                 code="deadline",
-                why=f"{_short(step.sql)} cannot be interrupted" if needed else "the deadline is reached",
+                why=f"{_short(sql)} cannot be interrupted" if endless else "the deadline is reached",
                 fix="run `driftd apply` while nothing waits for it",
             )
 

@@ -133,11 +133,9 @@ class Client:
         """Have the configuration read again; the result is `{"added", "removed", "changed", "kept"}`, names of targets."""
         return self.call("reload")
 
-    def do_where(
-        self, target: str | None = None, config: str | None = None, directory: str | None = None
-    ) -> dict[str, Any]:
+    def do_where(self, target: str | None = None, config: str | None = None) -> dict[str, Any]:
         """Which database a starting service is to open a window for, and what that depends on."""
-        return self.call("where", target=target, config=config, directory=directory)
+        return self.call("where", target=target, config=config)
 
     def do_window(
         self, window: str, database: str | None = None, target: str | None = None

@@ -74,7 +74,7 @@ COMMANDS: dict[str, Command] = {
     "pause": Command({"target": _TARGET}, writes=True),
     "resume": Command({"target": _TARGET}, writes=True),
     "reload": Command({}, writes=True),
-    "where": Command({"target": _TARGET, "config": Argument("text"), "directory": Argument("text")}),
+    "where": Command({"target": _TARGET, "config": Argument("text")}),
     "window": Command(
         {"window": Argument("text", required=True), "database": Argument("text"), "target": _TARGET},
         writes=True,

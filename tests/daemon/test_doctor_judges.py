@@ -13,6 +13,7 @@ import pytest
 import unprivileged
 from driftd.cli.render.doctor import render_doctor
 from driftd.cli.text import Look
+from driftd.config.locate import shipped_text
 from driftd.doctor.daemon import outdated
 from driftd.doctor.database import has_wal_reset_bug
 from driftd.doctor.examine import Check, TooSlowError, bounded
@@ -215,11 +216,14 @@ def test_the_place_of_a_running_orchestrators_tasks(tmp_path: Path) -> None:
 
 
 def test_a_unit_that_is_not_what_would_be_written(tmp_path: Path) -> None:
-    """What `service install` would write is compared, where it is known."""
-    unit = Unit(tmp_path / "driftd.service", "[Service]\nExecStart=/bin/true run --config %h/driftd.toml\n")
-    assert judged_unit(unit, lambda _unit: None) == []
-    assert judged_unit(unit, lambda one: one.text + "\n") == []
-    assert codes(judged_unit(unit, lambda _unit: "[Service]\n")) == ["warning unit-differs"]
+    """A setting that the shipped unit has and this one lacks is named; what is another on each machine does not count."""
+    text = "[Service]\nExecStart=/bin/true run --config %h/driftd.toml\nType=notify\n"
+    unit = Unit(tmp_path / "driftd.service", text)
+    assert judged_unit(unit, "[Service]\nExecStart=/bin/false\n# Nothing=1\nType=notify\nUser=driftd\n") == []
+    (finding,) = judged_unit(unit, "[Service]\nType=notify\nNoNewPrivileges=true\n")
+    assert (finding.code, "NoNewPrivileges=true" in finding.why) == ("unit-differs", True)
+    rendered = shipped_text("systemd/driftd.service").replace("/etc/driftd", "%h")
+    assert judged_unit(Unit(unit.path, rendered), shipped_text("systemd/driftd.service")) == []
     assert codes(judged_unit(Unit(unit.path, "[Unit]\n"))) == ["problem unit-stale"]
 
 

@@ -106,9 +106,34 @@ def test_when_the_daemon_is_believed(told: dict[str, Any], expected: bool) -> No
 
 def test_where_the_daemon_is_looked_for() -> None:
     """DRIFTD_SOCKET, else the default of the configuration: an empty variable counts as none."""
-    assert socket_path({"DRIFTD_SOCKET": "a/d.sock"}, "/srv") == "/srv/a/d.sock"
-    assert socket_path({"XDG_RUNTIME_DIR": "/run/user/7"}, "/srv") == "/run/user/7/driftd/driftd.sock"
-    assert socket_path({"XDG_RUNTIME_DIR": "", "DRIFTD_SOCKET": ""}, "/srv") == "/run/driftd/driftd.sock"
+    assert socket_path({"DRIFTD_SOCKET": "a/d.sock"}, "/srv", None) == "/srv/a/d.sock"
+    assert socket_path({"XDG_RUNTIME_DIR": "/run/user/7"}, "/srv", None) == "/run/user/7/driftd/driftd.sock"
+    assert (
+        socket_path({"XDG_RUNTIME_DIR": "", "DRIFTD_SOCKET": ""}, "/srv", None) == "/run/driftd/driftd.sock"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "socket"),
+    [
+        ('[daemon]\nsocket = "d.sock"\n', "{home}/d.sock"),
+        ("[targets.app]\nurl = 'x'\n\n [ daemon ]\n  socket='/run/a b.sock' # there\n", "/run/a b.sock"),
+        ('[daemon]\ngroup = "x"\n[other]\nsocket = "no.sock"\n', None),
+        ('# [daemon]\n# socket = "no.sock"\n', None),
+        ('[daemon]\nsocket = "${HOME}/d.sock"\n', None),
+        ("[daemon]\n", None),
+        ("", None),
+    ],
+)
+def test_the_socket_that_a_configuration_names_is_asked(
+    text: str, socket: str | None, tmp_path: Path
+) -> None:
+    """Plainly written under [daemon], and relative to the file; anything else is left to the child, which reads all of it."""
+    path = tmp_path / "driftd.toml"
+    path.write_text(text, encoding="utf-8")
+    expected = "/run/driftd/driftd.sock" if socket is None else socket.format(home=tmp_path)
+    assert socket_path({}, "/", str(path)) == expected
+    assert socket_path({"DRIFTD_SOCKET": "/x.sock"}, "/", str(path)) == "/x.sock"
 
 
 @pytest.mark.parametrize(

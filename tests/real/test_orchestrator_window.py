@@ -6,6 +6,7 @@ import json
 import re
 import signal
 import sqlite3
+import subprocess
 import time
 from contextlib import ExitStack, closing, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
@@ -14,10 +15,12 @@ import psutil
 import pytest
 
 from real import outcomes, reading
+from real.commands import SCRIPTS
 from real.mcp_client import PATIENCE
 from real.packages import release
 from real.servers import EXEC, ROOT, SERVER, TARGET, Workplace, install, rewritten
 from support.sidecars import running
+from support.starters import in_use
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,6 +35,12 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 OLD, NEWEST = "mcp-task-orchestrator-1.5.1", "mcp-task-orchestrator-1.8.0"
 BESIDE = "mcp-task-orchestrator-1.8.0-beside-driftd"
 OPERATIONS = 14  # from 1.5.1 to 1.8.0
+KEYS = (
+    "file_operations",
+    "lock_tracking",
+    "subtasks",
+    "task_breakdowns",
+)  # four of them are foreign keys of these
 TOOLS = {"orchestrator_plan_task", "orchestrator_get_status", "orchestrator_execute_subtask"}
 # The server itself makes these, and clears old locks, when it opens its database.
 SERVERS_OWN = {("table", "migration_history")} | {
@@ -58,15 +67,22 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def span(made: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> float:
-    """How long a daemon's window takes here when nobody disturbs it, in seconds."""
-    place = Workplace(tmp_path_factory.mktemp("span"), release(NEWEST)).configure()
-    reading.copied(made(OLD), place.database)
-    with serving(place), place.server() as server:
-        window_is(place, server, opened=True)
-        began = time.monotonic()
-        window_is(place, server, opened=False)
-        return time.monotonic() - began
+def span(made: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., float]:
+    """How long a window takes here when nobody disturbs it, in seconds: a daemon's, and one without."""
+    known: dict[bool, float] = {}
+
+    def measured(*, served: bool) -> float:
+        if served not in known:
+            place = Workplace(tmp_path_factory.mktemp("span"), release(NEWEST)).configure()
+            reading.copied(made(OLD), place.database)
+            with perhaps(served, place), place.server() as server:
+                window_is(place, server, opened=True)
+                began = time.monotonic()
+                window_is(place, server, opened=False)
+                known[served] = time.monotonic() - began
+        return known[served]
+
+    return measured
 
 
 @contextmanager
@@ -88,6 +104,21 @@ def window_is(place: Workplace, server: Client, *, opened: bool) -> None:
     while (lock.exists() and lock.stat().st_size > 0) is not opened:
         assert time.monotonic() < give_up, server.said
         time.sleep(0.0005)
+
+
+def assert_ended(processes: list[psutil.Process]) -> None:
+    """They end by themselves: nothing announces the end of a process that is not our child, nor reaps it for sure."""
+    give_up = time.monotonic() + PATIENCE
+    while any(map(is_alive, processes)):
+        assert time.monotonic() < give_up, processes
+        time.sleep(0.01)
+
+
+def is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def work(server: Client, name: str) -> set[str]:
@@ -115,14 +146,13 @@ def assert_old_rows_kept(database: Path, before: outcomes.Content) -> None:
             assert reading.rows(database, table, columns)[: len(rows)] == rows, table
 
 
-def assert_is_whole(place: Workplace, described: Path) -> dict[str, Any]:
-    """One migration, in a history that holds; the schema is that of the models; nothing is broken. Gives the migration."""
+def assert_is_whole(place: Workplace, described: Path) -> list[dict[str, Any]]:
+    """The schema is that of the models, nothing is broken, and the history holds. Gives its migrations."""
     outcomes.assert_follows(place.database, described)
     assert reading.problems(place.database) == []
     assert place.driftd("history", "verify")["problems"] == []
     assert place.driftd("check")["in_sync"]
-    (migration,) = place.migrations()
-    return migration
+    return place.migrations()
 
 
 def assert_migrated_before_it_was_opened(
@@ -132,7 +162,7 @@ def assert_migrated_before_it_was_opened(
 
     Gives the migration.
     """
-    migration = assert_is_whole(place, described)
+    (migration,) = assert_is_whole(place, described)
     assert migration["operations"] == OPERATIONS
     backups = place.backups()
     assert migration["backup"]["path"] in map(str, backups)
@@ -218,7 +248,7 @@ def test_a_first_start(served: bool, tmp_path: Path, described: Callable[[str], 
         assert server.end() == 0
         assert server.others == []
     assert re.fullmatch(MIGRATED.format(r"\d+"), server.said), server.said
-    assert_is_whole(place, described(NEWEST))
+    assert len(assert_is_whole(place, described(NEWEST))) == 1
     assert place.backups() == []
     assert not (place.folder / ".task_orchestrator").joinpath("task_orchestrator.db").exists()
 
@@ -246,6 +276,36 @@ def test_four_at_once(served: bool, place: Workplace, described: Callable[[str],
     assert_migrated_before_it_was_opened(place, before, described(NEWEST))
 
 
+@SERVED
+def test_an_old_service_that_runs_goes_on(
+    served: bool, place: Workplace, described: Callable[[str], Path]
+) -> None:
+    """While 1.5.1 runs on the schema only what it survives is applied, and it goes on; the next start does the rest."""
+    command = [release(OLD), SCRIPTS / "orchestrator_serve.py", place.database]
+    with perhaps(served, place):
+        with (
+            in_use(place.database),
+            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as old,
+            place.server(name="new") as new,
+        ):
+            try:
+                assert old.stdout is not None
+                assert old.stdout.readline() == "ready\n"
+                work(new, "beside the old one")
+                said, _ = old.communicate("go on\n", timeout=PATIENCE)
+            finally:
+                old.kill()
+            assert new.end() == 0
+        with place.server(name="later") as later:
+            assert "beside the old one" in work(later, "after the old one")
+            assert later.end() == 0
+    assert (old.returncode, json.loads(said)[0]) == (0, "changed by the running service")
+    assert f"{len(KEYS)} operations wait until no other service runs on this schema" in new.said
+    assert re.fullmatch(MIGRATED.format(len(KEYS)), later.said), later.said
+    added = [one["operations"] for one in assert_is_whole(place, described(NEWEST))]
+    assert added == [OPERATIONS - len(KEYS), len(KEYS)]
+
+
 # --- a daemon that is killed
 
 
@@ -253,8 +313,7 @@ def kill(sidecar: Sidecar) -> None:
     """SIGKILL; what it had started ends with it."""
     children = sidecar.children()
     sidecar.stop(signal.SIGKILL)
-    _, alive = psutil.wait_procs(children, timeout=PATIENCE)
-    assert alive == []
+    assert_ended(children)
 
 
 def test_killed_while_somebody_writes(place: Workplace, described: Callable[[str], Path]) -> None:
@@ -274,17 +333,47 @@ def test_killed_while_somebody_writes(place: Workplace, described: Callable[[str
 
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_killed_at_any_moment(
-    moment: float, span: float, place: Workplace, described: Callable[[str], Path]
+    moment: float, span: Callable[..., float], place: Workplace, described: Callable[[str], Path]
 ) -> None:
     """Wherever in a window SIGKILL meets the daemon, the server starts and answers, and there is one migration, whole."""
     before = reading.content(place.database)
+    pause = moment * span(served=True)
     with serving(place) as sidecar, place.server() as server:
         window_is(place, server, opened=True)
-        time.sleep(moment * span)  # this is the moment; nothing is waited for
+        time.sleep(pause)  # this is the moment; nothing is waited for
         kill(sidecar)
         work(server, "after the daemon")
         assert server.end() == 0
         assert server.others == []
+    assert_migrated_before_it_was_opened(place, before, described(NEWEST))
+
+
+# --- a client that gives up
+
+
+@SERVED
+@pytest.mark.parametrize("moment", [0.0, 0.3, 0.6, 0.9])
+def test_a_client_that_kills_its_server_while_it_starts(
+    served: bool,
+    moment: float,
+    span: Callable[..., float],
+    place: Workplace,
+    described: Callable[[str], Path],
+) -> None:
+    """Killed in its window the server leaves nothing half done, and no process; the next start answers as ever."""
+    before = reading.content(place.database)
+    pause = moment * span(served=served)
+    with perhaps(served, place):
+        with place.server(name="given up") as server:
+            window_is(place, server, opened=True)
+            time.sleep(pause)  # this is the moment; nothing is waited for
+            started = psutil.Process(server.process.pid).children(recursive=True)
+            server.process.kill()
+            assert_ended(started)
+        with place.server() as server:
+            work(server, "after all")
+            assert server.end() == 0
+            assert server.others == []
     assert_migrated_before_it_was_opened(place, before, described(NEWEST))
 
 
@@ -313,7 +402,7 @@ def test_the_server_with_one_import_changed(
     assert f"{own}Backup created: {backup.stem}" in log[0]
     assert f"{own}Database schema is up to date" in log[1]
     assert not any("migration completed" in line for line in log[1])
-    migration = assert_is_whole(place, described(NEWEST))
+    (migration,) = assert_is_whole(place, described(NEWEST))
     assert migration["operations"] == OPERATIONS
     assert reading.content(backup) == before
     assert_old_rows_kept(place.database, before)
@@ -335,13 +424,13 @@ def test_the_clients_configuration_works_as_written(
     place = Workplace(tmp_path / "work", installed, settings, str(installed))
     reading.copied(made(OLD), place.database)
     before = reading.content(place.database)
-    command = [installed.parent / entry["command"], *entry["args"]]
+    command = [entry["command"], *entry["args"]]
     with perhaps(served, place), place.server(command, **entry.get("env", {})) as server:
         work(server, "from a client")
         assert server.end() == 0
         assert server.others == []
     assert re.fullmatch(MIGRATED.format(OPERATIONS), server.said), server.said
-    migration = assert_is_whole(place, described(NEWEST))
+    (migration,) = assert_is_whole(place, described(NEWEST))
     assert ("no daemon" in migration["allowed_by"]) is not served
     assert_old_rows_kept(place.database, before)
 

@@ -8,15 +8,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from driftd.config.locate import shipped_text
 from driftd.doctor.findings import Finding, problem, warning
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-
-    # The unit that `service install` would write in place of this one; None where it did not write it.
-    Renders = Callable[["Unit"], str | None]
+    from collections.abc import Iterator, Mapping
 
 SYSTEM = Path("/etc/systemd/system")
+SHOWN = 3  # settings in a sentence
+# What `service install` writes anew for each machine, and whoever installs by hand corrects.
+_OWN = frozenset(
+    {
+        "ExecStart", "WorkingDirectory", "User", "Group", "SupplementaryGroups", "UMask", "RuntimeDirectory", "Environment",
+        "ReadWritePaths", "PrivateTmp", "WantedBy",
+    }
+)  # fmt: skip
 _PREFIXES = "@-:+!"  # what may stand before the program: systemd.service(5), "COMMAND LINES"
 
 
@@ -57,13 +63,29 @@ def read_units(places: list[Path]) -> Iterator[Unit]:
                 continue  # a link that leads nowhere is what `systemctl disable` leaves
 
 
-def check_units(environment: Mapping[str, str], rendered: Renders | None = None) -> list[Finding]:
-    """All of them; `rendered` tells what `service install` would write."""
-    return [finding for unit in read_units(folders(environment)) for finding in judged(unit, rendered)]
+def check_units(environment: Mapping[str, str]) -> list[Finding]:
+    """All of them."""
+    return [
+        finding
+        for unit in read_units(folders(environment))
+        for finding in judged(unit, shipped_text(f"systemd/{_template(unit.path)}"))
+    ]
 
 
-def judged(unit: Unit, rendered: Renders | None = None) -> list[Finding]:
-    """What is wrong with a unit."""
+def _template(path: Path) -> str:
+    """Which of the shipped units it was made from."""
+    return "driftd.service" if path.parent == SYSTEM else "driftd-user.service"
+
+
+def lost(text: str, shipped: str) -> list[str]:
+    """The settings of the shipped unit that a unit does not have, but for those that differ from machine to machine."""
+    has = {line.strip() for line in text.splitlines()}
+    wanted = [line.strip() for line in shipped.splitlines() if "=" in line and not line.startswith("#")]
+    return [line for line in wanted if line not in has and line.partition("=")[0] not in _OWN]
+
+
+def judged(unit: Unit, shipped: str = "") -> list[Finding]:
+    """What is wrong with a unit; `shipped` is the text of the one that it was made from."""
     words = unit.command
     missing = [path for path in _paths(words) if not os.path.exists(path)]  # noqa: PTH110 - the text of the unit
     again = "write it anew: driftd service install"
@@ -80,14 +102,15 @@ def judged(unit: Unit, rendered: Renders | None = None) -> list[Finding]:
                 fix=again,
             )
         ]
-    expected = rendered(unit) if rendered is not None else None
-    if expected is None or expected.strip() == unit.text.strip():
+    gone = lost(unit.text, shipped)
+    if not gone:
         return []
+    more = f" and {len(gone) - SHOWN} more" if len(gone) > SHOWN else ""
     return [
         warning(
             f"{unit.path} is not what this driftd would write",
             code="unit-differs",
-            why="it was edited, or written by another release",
+            why=f"it was edited, or written by another release, and lacks {', '.join(gone[:SHOWN])}{more}",
             fix=f"compare: driftd service print | diff {unit.path} -; {again}",
         )
     ]

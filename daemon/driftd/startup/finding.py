@@ -3,7 +3,7 @@
 The daemon has read the configuration in its own environment and folder. It is believed only where nothing that the url was
 expanded from is another thing here.
 """
-# ruff: noqa: PTH109, PTH111, PTH113, PTH118, PTH123 - a service that starts pays for the import of pathlib
+# ruff: noqa: PTH109, PTH111, PTH113, PTH118, PTH120, PTH123 - a service that starts pays for the import of pathlib
 
 from __future__ import annotations
 
@@ -109,9 +109,9 @@ def ask(
     patience = min(_PATIENCE, _PATIENCE_SHARE * max(0.0, until - time.monotonic()))
     target = options.target or environment.get("DRIFTD_TARGET") or None
     try:
-        with Client(socket_path(environment, directory), timeout=patience) as client:
+        with Client(socket_path(environment, directory, config), timeout=patience) as client:
             # "" for the shipped one: without a file the daemon would take it that any will do.
-            told = client.do_where(target=target, config=config or "", directory=directory)
+            told = client.do_where(target=target, config=config or "")
     except ClientError:
         # No daemon, or one that refuses. What is wrong with target and configuration, the child says as well.
         return None
@@ -132,11 +132,33 @@ def _fits(told: Mapping[str, Any]) -> bool:
     return all(isinstance(told.get(name), kind) for name, kind in kinds)
 
 
-def socket_path(environment: Mapping[str, str], directory: str) -> str:
-    """Where the daemon listens, as far as the environment says: DRIFTD_SOCKET, else the default of `daemon.socket`."""
+def socket_path(environment: Mapping[str, str], directory: str, config: str | None) -> str:
+    """Where the daemon listens: DRIFTD_SOCKET, else what the configuration file says, else the default.
+
+    A guess is enough: a daemon that has not read that file says so, and where nobody listens the child reads the whole file.
+    """
     if named := environment.get("DRIFTD_SOCKET"):
         return os.path.join(directory, os.path.expanduser(named))
+    if config is not None and (written := _written_socket(config)):
+        return os.path.join(os.path.dirname(config), os.path.expanduser(written))
     return f"{environment.get('XDG_RUNTIME_DIR') or '/run'}/driftd/driftd.sock"
+
+
+def _written_socket(config: str) -> str:
+    """The plain text of `socket` under `[daemon]`; "" where there is none, or one that has references in it."""
+    import re  # json, which asks the daemon, needs it as well
+
+    try:
+        with open(config, encoding="utf-8", errors="replace") as file:
+            daemon = re.search(
+                r"^[ \t]*\[[ \t]*daemon[ \t]*\](.*?)(?=^[ \t]*\[|\Z)", file.read(), re.MULTILINE | re.DOTALL
+            )
+    except OSError:
+        return ""
+    found = daemon and re.search(
+        r"""^[ \t]*socket[ \t]*=[ \t]*(?:"([^"\\$]+)"|'([^'$]+)')""", daemon[1], re.MULTILINE
+    )
+    return (found[1] or found[2]) if found else ""
 
 
 def config_file(flag: str | None, environment: Mapping[str, str], directory: str) -> str | None:

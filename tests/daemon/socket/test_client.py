@@ -74,7 +74,7 @@ def test_every_command_has_its_function(path: Path) -> None:
         "pause": {"target": "app"},
         "resume": {"target": "app"},
         "reload": {},
-        "where": {"target": "app", "config": "/srv/driftd.toml", "directory": "/srv"},
+        "where": {"target": "app", "config": "/srv/driftd.toml"},
         "window": {"window": "9f3c51", "database": "/srv/app.db", "target": "app"},
         "version": {},
     }

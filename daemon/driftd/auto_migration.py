@@ -362,8 +362,11 @@ def _log(result: MigrationResult, *, dry_run: bool) -> None:
             logger.info("Backup created: %s", result.backup_info.backup_id)
     elif not result.migration_needed:
         logger.info("Database schema is up to date")
+    # What has made it no success is told already; what then waits as well is of the same weight.
+    level = logging.INFO if result.success else logging.WARNING
     for warning in result.warnings:
-        logger.info("%s", warning)
+        if warning not in (result.error_message or ""):
+            logger.log(level, "%s", warning)
 
 
 def _times(duration: str, moment: str, started: float) -> Document:

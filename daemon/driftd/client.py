@@ -10,6 +10,7 @@ from __future__ import annotations
 import _socket as socket
 import json
 import os
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class Client:
 
     Args:
         path: of the socket.
-        timeout: seconds for connecting and for each wait on the daemon; None waits for ever. May be set between calls.
+        timeout: seconds for each call, connecting included; None waits for ever. May be set between calls.
 
     `hello` is what the daemon's first reply says of it: version, protocol, capabilities; empty until then.
     """
@@ -63,6 +64,7 @@ class Client:
         self._socket: socket.socket | None = None
         self._buffer = bytearray()
         self._last_id = 0
+        self._give_up: float | None = None  # time.monotonic(), of the call that is under way
 
     def __enter__(self) -> Self:
         return self
@@ -83,6 +85,8 @@ class Client:
         Raises NoDaemon, NoAnswer, NotAllowed or Refused.
         """
         self._last_id += 1
+        # One end for the whole call: who sends a byte now and then would be waited for without one.
+        self._give_up = None if self.timeout is None else time.monotonic() + self.timeout
         request = {"command": command, "id": self._last_id}
         request.update({name: value for name, value in arguments.items() if value is not None})
         try:
@@ -157,9 +161,8 @@ class Client:
 
     def _events(self) -> Iterator[dict[str, Any]]:
         stopping = False
+        self._give_up = None
         try:
-            if self._socket is not None:
-                self._socket.settimeout(None)
             while True:
                 try:
                     event = self._read()
@@ -178,7 +181,7 @@ class Client:
     def _send(self, line: bytes) -> None:
         connection = self._connect()
         try:
-            connection.settimeout(self.timeout)
+            connection.settimeout(self._left())
             connection.sendall(line)
         except TimeoutError:
             raise self._silent() from None
@@ -191,7 +194,7 @@ class Client:
             return self._socket
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            connection.settimeout(self.timeout)
+            connection.settimeout(self._left())
             connection.connect(self.path)
         except PermissionError as error:
             connection.close()
@@ -218,7 +221,10 @@ class Client:
             if len(self._buffer) > _LONGEST_REPLY:
                 raise self._garbage("its reply does not end")
             try:
-                data = self._socket.recv(_CHUNK) if self._socket else b""
+                data = b""
+                if self._socket is not None:
+                    self._socket.settimeout(self._left())
+                    data = self._socket.recv(_CHUNK)
             except TimeoutError:
                 raise self._silent() from None
             except OSError:
@@ -235,6 +241,15 @@ class Client:
         if not isinstance(document, dict):
             raise self._garbage("its reply is no JSON object")
         return document
+
+    def _left(self) -> float | None:
+        """Seconds that the call may still take. Raises TimeoutError at its end."""
+        if self._give_up is None:
+            return None
+        left = self._give_up - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        return left
 
     def _result(self, reply: dict[str, Any], asked: int) -> dict[str, Any]:
         if not self.hello:

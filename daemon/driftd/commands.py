@@ -10,8 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from driftd.entry import needs_attention
+from driftd.entry import needs_attention, without_rows
 from driftd.keeper import SETTLES
+from driftd.lock_file import DAEMON, INUSE, STARTUP
 from driftd.processes import holders, own_figures
 from driftd.protocol import COMMANDS, PROTOCOL
 from driftd.server import Handler
@@ -159,7 +160,7 @@ class Commands:
                 if event["event"] != "target":
                     yield event
                 elif only is None or event["target"]["target"] == only:
-                    yield event if request.writer else {**event, "target": _without_rows(event["target"])}
+                    yield event if request.writer else {**event, "target": without_rows(event["target"])}
 
     async def cmd_where(self, request: Request) -> Document:
         """Which database a starting service would open a window for."""
@@ -222,12 +223,7 @@ def _readable(document: Document, request: Request) -> Document:
     """A status for who asks: the rows of a database are not for everybody who may ask how it is."""
     if request.writer:
         return document
-    return {**document, "targets": [_without_rows(entry) for entry in document["targets"]]}
-
-
-def _without_rows(entry: Document) -> Document:
-    waiting = {name: [{**one, "rows": []} for one in entry[name]] for name in ("held", "blocked")}
-    return {**entry, **waiting}
+    return {**document, "targets": [without_rows(entry) for entry in document["targets"]]}
 
 
 def _public(look: Document) -> Document:
@@ -254,5 +250,5 @@ def _require_writing(keeper: Keeper, done: str) -> None:
 
 def files_of(database: str) -> list[Path]:
     """The files that belong to a database: who has one of them open uses it."""
-    ends = ("", "-wal", "-shm", "-journal", ".daemon.lock")
+    ends = ("", "-wal", "-shm", "-journal", DAEMON, STARTUP, INUSE)
     return [Path(database + end) for end in ends]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import faulthandler
+import logging
 import os
 import signal
 import sys
@@ -143,7 +144,8 @@ class Daemon:
                 self._log.warning(
                     "no driftd.toml was found: this is the shipped configuration, for the MCP Task Orchestrator"
                 )
-            self._log.info(
+            self._log.log(
+                logging.INFO if targets else logging.WARNING,
                 "driftd %s serves %s on %s",
                 self.version,
                 ", ".join(targets) or "no target",

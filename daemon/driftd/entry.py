@@ -83,6 +83,11 @@ class Found:
         )
         if done and self.look is not None and not self.look["in_sync"]:
             self.look = {**self.look, "in_sync": True, "state": "in_sync", "differences": [], "plan": None}
+        elif document["applied"] and self.look is not None and self.look["plan"] is not None:
+            # Until the next look: what has just been done must not be shown as still to do.
+            done_ids = {one["operation"] for one in document["applied"]}
+            left = [one for one in self.look["plan"]["operations"] if one["id"] not in done_ids]
+            self.look = {**self.look, "plan": {**self.look["plan"], "operations": left}}
         if document["migration_id"] and self.look is not None:
             migration = {
                 "migration_id": document["migration_id"],
@@ -153,6 +158,12 @@ def needs_attention(entry: Mapping[str, Any]) -> bool:
     """
     waits = entry.get("held") or entry.get("blocked") or entry.get("problem")
     return bool(waits) or entry["state"] not in _WELL
+
+
+def without_rows(document: Mapping[str, Any]) -> Document:
+    """A document with `held` and `blocked`, for whoever may not see what is in the database."""
+    waiting = {name: [{**one, "rows": []} for one in document[name]] for name in ("held", "blocked")}
+    return {**document, **waiting}
 
 
 def now_text() -> str:

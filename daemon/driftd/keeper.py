@@ -91,6 +91,7 @@ class Keeper:
 
     def start(self, *, paused: bool = False) -> None:
         """The first look; where it is `paused`, when somebody resumes it."""
+        self.works.spawn(self._around.watching.run(self._follow_knocks))
         self.happen(states.PAUSE if paused else states.CHANGED)
 
     def happen(self, event: str) -> None:
@@ -143,6 +144,8 @@ class Keeper:
     def tick(self) -> None:
         """Once a second: has anybody committed? Slower while nobody writes."""
         self._see_hanging()
+        if self.standing.work != states.IDLE:
+            self.reception.knocked()  # the glance that finds who does not knock waits behind what is under way
         idle = self.standing.work == states.IDLE and not self._glancing and not self._stopped
         if idle and self.timers.until_glance() <= 0:
             self.timers.glances()
@@ -229,9 +232,12 @@ class Keeper:
         With `plan_id` only of that plan: what counts is the plan at that moment, not the one that was shown last.
         """
         self._require_serving()
+        before = self.found.approved
         self.found.approved = await self.worker.run(
             partial(self.session.approve, words, by=by, plan_id=plan_id)
         )
+        new = [one for one in self.found.approved if one not in before]
+        self.log.info("approved by %s: %s", by, ", ".join(new) or "nothing new", extra={"event": "approved"})
         self.happen(states.CHANGED)
 
     # --- leaving
@@ -285,7 +291,9 @@ class Keeper:
 
     def _confirm(self) -> None:
         # One that has begun may have passed the file already that is hinted at now: another one waits behind it.
-        if self.standing.state != states.PAUSED and not self._confirm_waits and not self._stopped:
+        if self.timers.settling:
+            self.timers.hint()  # a service has just started: it has its database to itself
+        elif self.standing.state != states.PAUSED and not self._confirm_waits and not self._stopped:
             self._confirm_waits = True
             self.works.spawn(self._confirming(models=True))
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 DAEMON, STARTUP, RESULT, INUSE = ".daemon.lock", ".startup.lock", ".startup.result", ".inuse.lock"
 LONGEST_BODY = 4096  # bytes; a write of that size is not seen half done
+_DATABASE = b"SQLite format 3\0"  # https://www.sqlite.org/fileformat2.html#magic_header_string
 # Of those who may not write it, the lock file may be opened for reading: `flock` needs no more.
 READ_ONLY = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 # O_NONBLOCK: opening a pipe that somebody put there must not wait for its other end.
@@ -68,10 +69,16 @@ def open_existing(path: str, access: int = os.O_RDWR) -> int:
             raise
         descriptor = os.open(path, os.O_RDONLY | _FLAGS)
     found = os.fstat(descriptor)
+    why = ""
     # With another name it may be any file of this machine, put there to be overwritten by root.
     if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+        why = "it is no plain file, or one with several names"
+    # Somebody may have called a database so, or copied one there: a body would be written over its first page.
+    elif found.st_size and os.pread(descriptor, len(_DATABASE), 0) == _DATABASE:
+        why = "it is a database"
+    if why:
         os.close(descriptor)
-        raise OSError(errno.ENXIO, "it is no plain file, or one with several names")
+        raise OSError(errno.ENXIO, why)
     return descriptor
 
 

@@ -13,6 +13,7 @@ from driftengine.errors import (
     HistoryError,
     ModelsError,
 )
+from driftengine.window import IN_USE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,7 +66,9 @@ def event_of_staged(document: Mapping[str, Any]) -> str:
 
 
 def event_of_applied(document: Mapping[str, Any]) -> str:
-    """Of an apply's document."""
+    """Of an apply's document. What waits for running services to end is held: nobody has locked anything."""
+    if (document.get("error") or {}).get("code") == IN_USE:
+        return states.APPLIED_HELD
     return _APPLIED.get(document["outcome"], states.BROKEN)
 
 

@@ -1,11 +1,14 @@
-"""What a starting service must know of a target before it can open a window, and whether it asks the right daemon. Pure."""
+"""What a starting service must know of a target before it can open a window, and whether it asks the right daemon."""
 
 from __future__ import annotations
 
 import os
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from driftd.config.depends import url_depends_on
+from driftengine.dialects.sqlite.connect import parse_url
 from driftengine.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def where(configuration: Configuration, request: Request, keeper: Keeper, config: str | None) -> Document:
-    """`{target, database, timeout_s, config, variables, directory}`, of docs/socket.md.
+    """`{target, database, path, timeout_s, config, variables, directory}`, of docs/socket.md.
 
     Args:
         configuration: what the daemon has read.
@@ -42,11 +45,17 @@ def where(configuration: Configuration, request: Request, keeper: Keeper, config
     return {
         "target": name,
         "database": keeper.database,
+        "path": _named(keeper.target.url, keeper.target.models.directory),
         "timeout_s": keeper.target.window_timeout,
         "config": path or None,
         "variables": depends.variables,
         "directory": str(request.directory) if depends.directory else None,
     }
+
+
+@cache
+def _named(url: str, directory: str) -> str:
+    return parse_url(url, directory=Path(directory)).named
 
 
 def _real(path: str) -> str:

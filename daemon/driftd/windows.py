@@ -15,6 +15,8 @@ from driftengine.errors import BusyError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from driftengine.errors import DriftError
+
 Document = dict[str, Any]
 
 ANSWER_BEFORE = 0.5  # seconds before the starter's own deadline
@@ -46,11 +48,18 @@ class Opening:
 
     def require_open(self) -> None:
         """On the worker's thread, right before COMMIT. Raises BusyError (`window-closed`), and then nothing is changed."""
+        # Outside the guard: the loop takes that, and must not wait for a file system.
+        held = not self._closed and self._still_open()
         with self._guard:
-            if self._closed or not self._still_open():
+            if self._closed or not held:
                 self._closed = True
                 raise closed()
             self._committing = True
+
+    @property
+    def closed(self) -> bool:
+        """True when nothing of it is wanted any more."""
+        return self._closed
 
     def close(self) -> bool:
         """Nothing is committed any more. False where that has begun already, and its outcome is to be waited for."""
@@ -62,6 +71,12 @@ class Opening:
         """The answer, if it is the first."""
         if not self.answered.done():
             self.answered.set_result({**document, "id": self.id, "by": "daemon"})
+
+    def give_up(self, error: DriftError) -> None:
+        """No answer is given here, and nothing is changed: its starter has gone, or has to ask somebody else."""
+        if self.close() and not self.answered.done():
+            self.answered.set_exception(error)
+            self.answered.exception()  # it is no fault that nobody waits for it
 
 
 def closed() -> BusyError:

@@ -22,6 +22,7 @@ from driftd.outcomes import (
     event_of_look,
     event_of_staged,
     event_of_window,
+    leaving,
 )
 from driftd.stager import stage_apart
 from driftengine import documents
@@ -51,6 +52,7 @@ class Kept(Protocol):
     target: Target
     standing: states.Standing
     database: str
+    misled: bool
     found: Found
     log: Log
     session: Session
@@ -149,7 +151,10 @@ class Works:
             # A link was turned between the taking of the lock and the opening: nothing is done without the lock.
             keeper.led_astray()
             return states.CANCELLED
+        lost = keeper.found.lost
         keeper.found.looked(document)
+        if keeper.found.lost and not lost:
+            keeper.log.warning("%s", keeper.found.lost, extra={"event": "lost"})
         # Once: where it cannot be written down (a database that may only be read), a second try would follow for ever.
         records = keeper.target.mode == "dev" and not self._recorded
         self._recorded = bool(document["unrecorded"])
@@ -185,6 +190,8 @@ class Works:
 
     async def _applying(self) -> str:
         keeper = self._keeper
+        if keeper.misled:
+            return states.CANCELLED
         document = await keeper.worker.run(self._applied)
         if document is None:
             return states.CANCELLED  # a service starts at this moment: its window does it
@@ -198,10 +205,11 @@ class Works:
         with self._locks.keep_out(Path(keeper.database)) as kept_out:
             if not kept_out:
                 return None
-            with self._locks.use_alone(Path(keeper.database)) as alone:
-                return keeper.session.apply(
-                    allowed_by="driftd run, mode dev", progress=self._from_worker, in_use=not alone
+            with self._locks.use_alone(Path(keeper.database)) as use:
+                document = keeper.session.apply(
+                    allowed_by="driftd run, mode dev", progress=self._from_worker, in_use=not use
                 )
+            return warned(document, use.warning)
 
     async def _discarding(self) -> None:
         try:
@@ -214,31 +222,38 @@ class Works:
     async def _answering(self) -> str:
         keeper, opening, before = self._keeper, self.opening, self._keeper.standing.state
         assert opening is not None  # noqa: S101  # the keeper sets it before it tells the state machine
+        if keeper.misled:
+            opening.give_up(leaving(keeper.target.name))  # the keeper that follows has the right file
+            return states.CANCELLED
         try:
-            document = await keeper.worker.run(partial(self._answered, opening))
+            document, known = await keeper.worker.run(partial(self._answered, opening))
         except Exception as error:
             keeper.timers.leave()
             opening.answer(not_applied(keeper, FAILED, _as_drift_error(error)))
             raise
         keeper.timers.leave()
-        event = event_of_window(document, before, known=keeper.session.knows)
+        event = event_of_window(document, before, known=known)
         if event not in {states.WINDOW_SAME, states.WINDOW_LEFT}:
             keeper.found.applied(document)
         opening.answer(document)
         self._log_migrated(document)
         return event
 
-    def _answered(self, opening: Opening) -> Document:
-        """On the worker: the answer. The database is left to the service before it is given."""
+    def _answered(self, opening: Opening) -> tuple[Document, bool]:
+        """On the worker: the answer, and whether the last look still holds. The database is left to the service before that."""
         keeper = self._keeper
         if keeper.target.mode == "observe":
-            return self._observed()
-        with self._locks.use_alone(Path(keeper.database)) as alone:
-            return keeper.session.start(
-                Window(opening.id, opening.deadline_at, opening.require_open, in_use=not alone),
-                allowed_by=BY_WINDOW,
-                progress=self._from_worker,
-            )
+            return self._observed(), keeper.session.knows
+
+        def progress(phase: str, done: int, total: int) -> None:
+            if opening.closed:  # its starter has gone, and the next one waits behind this work
+                raise windows.closed()
+            self._from_worker(phase, done, total)
+
+        with self._locks.use_alone(Path(keeper.database)) as use:
+            window = Window(opening.id, opening.deadline_at, opening.require_open, in_use=not use)
+            document = keeper.session.start(window, allowed_by=BY_WINDOW, progress=progress)
+        return warned(document, use.warning), keeper.session.knows
 
     def _observed(self) -> Document:
         keeper = self._keeper
@@ -271,6 +286,11 @@ class Works:
             exc_info=None if known else error,
             extra={"event": "problem", "error": as_error(error)},
         )
+
+
+def warned(document: Document, warning: str) -> Document:
+    """The document, with a further warning where there is one."""
+    return {**document, "warnings": [*document["warnings"], warning]} if warning else document
 
 
 def not_applied(keeper: Kept, outcome: str, error: DriftError | None) -> Document:

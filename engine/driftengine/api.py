@@ -42,6 +42,7 @@ __all__ = [
     "check",
     "history",
     "history_verify",
+    "load",
     "plan",
     "plan_script",
     "prepare",
@@ -171,6 +172,13 @@ def _left_out(operation: Operation) -> str:
     return operation.judgement.reason
 
 
+def load(target: Target) -> Desired:
+    """What the models describe now: whoever keeps others waiting while it applies loads them before. Raises ModelsError."""
+    from driftengine.desired import read_desired
+
+    return read_desired(target.models)
+
+
 def apply(
     target: Target,
     *,
@@ -179,18 +187,18 @@ def apply(
     dry_run: bool = False,
     allowed_by: str = "",
     in_use: bool = False,
+    desired: Desired | None = None,
     progress: Progress | None = None,
 ) -> Document:
     """Stages and applies now. Raises DriftError for what is refused before anything was tried.
 
-    `in_use`: others run on this schema, and what their code would not survive waits.
+    `in_use`: others run on this schema, and what their code would not survive waits. `desired`: what `load` has returned.
     """
     from driftengine.applied import Request
     from driftengine.apply import Applier
-    from driftengine.desired import read_desired
     from driftengine.dialects.chosen import DIALECT, named
 
-    desired = read_desired(target.models)
+    desired = desired or load(target)
     # What was approved through the daemon is approved here too.
     standing = _standing(target)
     request = Request(plan_id, tuple(approve), dry_run, allowed_by, standing=standing, in_use=in_use)

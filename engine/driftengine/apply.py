@@ -192,13 +192,16 @@ class Applier:
         try:
             # Rows may have come between the look that counted the approvals and the mark of the stage.
             approved = approved_by(prepared.found, self._approvals(database, prepared.found))
+            asked = approved_by(prepared.found, self.request.approve)
         except PlanError:
             return False
         return (
             self.request.plan_id in {None, prepared.found.plan.id}
             and approved == prepared.choice.approved
             and ahead.same_wish(prepared, self.desired)
-            and not (self.request.in_use and not_survived(prepared.left.operations, approved))
+            and not (
+                self.request.in_use and not_survived(prepared.left.operations, asked, prepared.found.actual)
+            )
             and (prepared.backup is None or backups.is_there(prepared.backup))
         )
 
@@ -245,7 +248,8 @@ class Applier:
 
     def _choose(self, database: Database, found: Survey) -> Choice:
         words = self._approvals(database, found)
-        return choose(self.dialect, database, found, words, in_use=self.request.in_use)
+        request = self.request
+        return choose(self.dialect, database, found, words, in_use=request.in_use, asked=request.approve)
 
     def _commit(
         self,

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from driftengine import journal
 from driftengine.backup_files import journal_of, make_folder
+from driftengine.errors import BusyError, HistoryError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from driftengine.journal import Record
 
@@ -87,6 +88,55 @@ def record(
 def withdraw(folder: Path, plans: Iterable[str], why: str) -> None:
     """Notes that nothing of these plans is approved any more. Raises HistoryError (`journal-unwritable`), BusyError."""
     _append(folder, WITHDRAWN, {"plans": sorted(plans), "why": why})
+
+
+class Agreed:
+    """The approvals of one target as a process that stays knows them: what has ended does not come back with its plan.
+
+    Args:
+        folder: where the journal is.
+        warn: is told what could not be read or written.
+    """
+
+    def __init__(self, folder: Callable[[], Path], warn: Callable[[str], None]) -> None:
+        self._folder, self._warn = folder, warn
+        self._ended: set[str] = set()
+
+    def live(self) -> Given:
+        """Those that have not ended; where the journal cannot be read, nothing is approved."""
+        return {plan: one for plan, one in self._read().items() if plan not in self._ended}
+
+    def standing(self, plan_id: str, *, writes: bool) -> Mapping[str, Approval]:
+        """The approvals of this plan, by an operation's id. With `writes`, those of any other have ended now."""
+        found = self._read()
+        if writes:
+            self._ended |= found.keys() - {plan_id}
+        ended = self._ended & found.keys()
+        if ended:
+            try:
+                self._withdraw(ended)
+            except (HistoryError, BusyError) as error:
+                self._warn(f"that approvals have ended cannot be written down: {error}")
+        return {} if plan_id in ended else found.get(plan_id, {})
+
+    def record(
+        self, database: str, plan_id: str, operations: Sequence[str], by: str, counts: Mapping[str, int]
+    ) -> None:
+        """As the function `record`."""
+        if plan_id in self._ended:  # what was given for it before must not come back with this
+            self._withdraw({plan_id})
+        record(self._folder(), database, plan_id, operations, by, counts)
+
+    def _read(self) -> Given:
+        try:
+            return given(self._folder())
+        except (HistoryError, BusyError) as error:
+            self._warn(f"approvals cannot be read: {error}")
+            return {}
+
+    def _withdraw(self, plans: Collection[str]) -> None:
+        withdraw(self._folder(), plans, "the plan was another one")
+        self._ended.difference_update(plans)
 
 
 def _append(folder: Path, event: str, detail: Mapping[str, Any]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
@@ -64,8 +64,18 @@ class Database(Protocol):
     def verify(self, path: Path, *, deadline_at: float | None) -> Verification:
         """Proves a copy."""
 
-    def restore(self, copy: Path, *, progress: CopyProgress | None, deadline_at: float | None) -> None:
-        """Writes a copy into the live database: all of it, or nothing."""
+    def restore(
+        self,
+        copy: Path,
+        *,
+        save: Callable[[], None],
+        progress: CopyProgress | None,
+        deadline_at: float | None,
+    ) -> None:
+        """Writes a copy into the live database: all of it, or nothing.
+
+        `save` puts by what is there, if there is anything: nothing can be committed between that and the writing.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -380,27 +390,38 @@ def restore(
             why="; ".join(problems[:3]),
             fix="choose another backup: driftd backup list shows them",
         )
-    safety = None
-    if database.present():
-        with _told_of_damage(database):
-            safety = create(
-                database,
-                folder,
-                reason="restore",
-                database_id=database_id,
-                versions=versions,
-                progress=progress,
-                deadline_at=deadline_at,
-                now=moment,
-            )
-    else:
+    safety: Backup | None = None
+
+    def note(event: str) -> None:
+        more = {"safety_backup": None if safety is None else safety.id, "allowed_by": allowed_by}
+        _note(folder, event, backup, moment, **more)
+
+    def save() -> None:
+        nonlocal safety
+        if safety is not None:  # somebody has written since
+            remove(safety)
+            _note(folder, "pruned", safety, moment)
+        safety = create(
+            database,
+            folder,
+            reason="restore",
+            database_id=database_id,
+            versions=versions,
+            progress=progress,
+            deadline_at=deadline_at,
+            now=moment,
+        )
+        # Noted before and behind: a crash between must not look like rows removed from the history.
+        note("restoring")
+
+    there = database.present()
+    if not there:
         files.make_folder(folder, backup.path.stat())
-    more = {"safety_backup": None if safety is None else safety.id, "allowed_by": allowed_by}
-    # Noted before and behind: a crash between must not look like rows removed from the history.
-    _note(folder, "restoring", backup, moment, **more)
-    database.restore(backup.path, progress=_phase(progress, "backup"), deadline_at=deadline_at)
+        note("restoring")
+    with _told_of_damage(database) if there else nullcontext():
+        database.restore(backup.path, save=save, progress=_phase(progress, "backup"), deadline_at=deadline_at)
     try:
-        _note(folder, "restored", backup, moment, **more)
+        note("restored")
     except (HistoryError, BusyError) as error:
         raise HistoryError(
             f"{backup.id} was restored, but the journal does not say so",

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from driftengine.dialects.base import Database, Dialect
     from driftengine.operations import Operation, Plan
     from driftengine.rehearse import Blocked
+    from driftengine.schema import Schema
     from driftengine.stage import Stage
     from driftengine.survey import Survey
 
@@ -105,18 +106,27 @@ def outgrown(
 
 
 def choose(
-    dialect: Dialect, database: Database, found: Survey, words: Sequence[str], *, in_use: bool = False
+    dialect: Dialect,
+    database: Database,
+    found: Survey,
+    words: Sequence[str],
+    *,
+    in_use: bool = False,
+    asked: Sequence[str] = (),
 ) -> Choice:
     """Asks the guards what may go ahead now; `words` are approvals, ids or codes. Raises PlanError, DatabaseError.
 
-    `in_use`: others run on this schema, so what their code would not survive waits, unless a person approved it.
+    `in_use`: others run on this schema, so what their code would not survive waits, unless it is approved among the words
+    that were `asked` for now: whoever agreed to a loss before did not know who would run when it is applied.
     """
     plan = found.plan
     if not plan.operations:
         return Choice(plan, settled=UP_TO_DATE)
     approved = approved_by(found, words)
+    now = approved_by(found, asked)
+    require_values(plan, [plan.operation_id(number) for number in now])
     runnable = plan.runnable(approved)
-    breaking = not_survived(runnable, approved) if in_use else frozenset[int]()
+    breaking = not_survived(runnable, now, found.actual) if in_use else frozenset[int]()
     if breaking:
         left = closed(runnable, {o.number for o in runnable} - breaking)
         going = _lightened(dialect, found, [o for o in runnable if o.number in left])
@@ -142,9 +152,9 @@ def _lightened(dialect: Dialect, found: Survey, operations: Sequence[Operation])
     )
 
 
-def not_survived(operations: Sequence[Operation], approved: frozenset[int]) -> frozenset[int]:
-    """The numbers of the operations that code which runs now would not survive, less those that a person approved."""
-    return frozenset(o.number for o in operations if o.number not in approved and not survives(o))
+def not_survived(operations: Sequence[Operation], approved: frozenset[int], actual: Schema) -> frozenset[int]:
+    """The numbers of the operations that code which runs now would not survive, less those that a person lets go ahead."""
+    return frozenset(o.number for o in operations if o.number not in approved and not survives(o, actual))
 
 
 def _stranded(

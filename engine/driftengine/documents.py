@@ -153,6 +153,10 @@ def _reason(one: Operation, waiting: Mapping[int, Operation]) -> str:
     return one.judgement.reason
 
 
+# What a drop would lose is said where nobody has counted yet; this is what the count shows.
+_EMPTY = {"drop_column": "; every value in it is NULL now", "drop_table": "; it holds no row now"}
+
+
 def held_documents(
     dialect: Dialect,
     opened: Opened,
@@ -176,6 +180,8 @@ def held_documents(
                 if query:
                     rows = database.offending(query)
                     document |= {"rows": rows.as_documents(), "count": rows.count}
+                    if not rows.count and document["kind"] in _EMPTY and document["code"] != IN_USE:
+                        document["reason"] += _EMPTY[document["kind"]]
     except DriftError:
         pass  # what is held is known; the rows are only shown
     return documents

@@ -156,12 +156,17 @@ def _waiting_for_rename(
     if old is None:
         return judgement
     statement = (
-        f"ALTER TABLE {d.table} RENAME COLUMN {old} TO {d.name}"
+        f"ALTER TABLE {_quoted(d.table)} RENAME COLUMN {_quoted(old)} TO {_quoted(d.name)}"
         if d.object == "column"
-        else f"ALTER TABLE {old} RENAME TO {d.name}"
+        else f"ALTER TABLE {_quoted(old)} RENAME TO {_quoted(d.name)}"
     )
     reason = f"the models say that it is {old} by a new name; rename it by {statement}, then look again"
     return replace(judgement, code="rename-waits", reason=f"{reason}; approved, it is made anew", hold=True)
+
+
+def _quoted(name: str) -> str:
+    """An identifier as every dialect of SQL reads it: a person pastes it, and it may be a keyword."""
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _needs(operation: Operation, operations: Iterable[Operation], actual: Schema) -> frozenset[int]:
@@ -182,7 +187,31 @@ def _needs(operation: Operation, operations: Iterable[Operation], actual: Schema
             needed.add(other.number)
         if any(place in columns or _mentions(d, *place) for place in _made_columns(made, actual)):
             needed.add(other.number)
+        if _refers_to(d, made):
+            needed.add(other.number)
     return frozenset(needed)
+
+
+def _refers_to(d: Difference, made: Difference) -> bool:
+    """True where the first brings a foreign key, and the second the key in its parent that it needs.
+
+    Without that key SQLite refuses each DELETE and UPDATE on the parent, also by programs that never heard of the child:
+    https://www.sqlite.org/foreignkeys.html#fk_indexes.
+    """
+    if d.object == "table" and d.change == ADD:
+        keys = d.desired.foreign_keys
+    else:
+        keys = (d.desired,) if d.object == "foreign_key" and d.desired is not None else ()
+    unique = made.object in {"primary_key", "unique"} or (made.object == "index" and made.desired is not None)
+    if not keys or made.desired is None or not unique:
+        return False
+    if made.object == "index":
+        if not made.desired.unique or made.desired.where is not None:
+            return False
+        columns = {part.effect for part in made.desired.parts}
+    else:
+        columns = set(made.desired.columns)
+    return any(key.parent == made.table and set(key.parent_columns) == columns for key in keys)
 
 
 def _made_columns(d: Difference, actual: Schema) -> set[tuple[str, str]]:

@@ -7,6 +7,7 @@ The codes are explained in docs/operations.md.
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -117,7 +118,7 @@ def _needs_value(kind: str, d: Difference) -> Judgement:
     place = f"{d.table}.{d.name}"
     ways = (
         f"old rows need a value: give a server default, info={{'backfill': 'EXPR'}} on the column, "
-        f'"{place}" = "EXPR" under [targets.NAME.backfill], or --backfill {place}=EXPR'
+        f'"{place}" = "EXPR" under [targets.NAME.backfill], or --backfill {shlex.quote(f"{place}=EXPR")}'
     )
     return _held(kind, ways, code="value-needed", risk=GUARDED)
 
@@ -139,7 +140,7 @@ def _by_calls(
     place = f"{d.table}.{d.name}"
     ways = (
         f"{calls:,} rows need a value, and {backfill.source} is called for at most {max_calls:,}: give SQL that makes "
-        f'one for each row, "{place}" = "EXPR" under [targets.NAME.backfill], or --backfill {place}=EXPR '
+        f'one for each row, "{place}" = "EXPR" under [targets.NAME.backfill], or --backfill {shlex.quote(f"{place}=EXPR")} '
         "(lower(hex(randomblob(16))) is a random key)"
     )
     return _held(judgement.kind, ways, code="value-needed", risk=GUARDED)

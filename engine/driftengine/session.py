@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from driftengine import ahead, approvals, documents
+from driftengine import ahead, documents
 from driftengine.applied import Request
 from driftengine.apply import Applier
+from driftengine.approvals import Agreed
 from driftengine.backup_files import folder_for
 from driftengine.choice import DEFERRED, HELD, UP_TO_DATE, approved_by, outgrown, require_values
 from driftengine.dialects.base import Glance
@@ -23,7 +24,6 @@ from driftengine.errors import (
     BusyError,
     DatabaseError,
     DriftError,
-    HistoryError,
     ModelsError,
     PlanError,
 )
@@ -35,7 +35,7 @@ from driftengine.survey import survey
 from driftengine.window import late
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from driftengine.dialects.base import Database
     from driftengine.documents import Document
     from driftengine.footprint import Inputs
-    from driftengine.operations import Plan
     from driftengine.stage import Progress
     from driftengine.survey import Survey
     from driftengine.target import Target
@@ -96,7 +95,7 @@ class Session:
         self._staging = False
         self._swept = False
         self._unpruned = False
-        self._ended: set[str] = set()
+        self._agreed = Agreed(self._folder, self._warn)
         self._warnings: list[str] = []
 
     # --- what is known
@@ -195,7 +194,7 @@ class Session:
         self._sweep_once()
         self._prune_once(found)
         plan = found.plan
-        given = self._standing(plan)
+        given = self._agreed.standing(plan.id, writes=self.target.mode != "observe")
         grown = outgrown(DIALECT, self._database(), found, given)
         self._warnings += grown.values()
         counts = given.keys() - grown.keys()
@@ -233,38 +232,14 @@ class Session:
         told = [plan.operation_id(number) for number in sorted(approved_by(looked.found, words))]
         require_values(plan, told)
         if told:
-            if plan.id in self._ended:  # what was given for it before must not come back with this
-                self._withdraw({plan.id})
             rows = {one["operation"]: one["count"] for one in looked.document["held"]}
             counts = {one: rows[one] for one in told if one in rows}
-            approvals.record(self._folder(), self._database().name, plan.id, told, by, counts)
+            self._agreed.record(self._database().name, plan.id, told, by, counts)
         self._looked = self._documented(looked.mark, looked.found, looked.document["timings_ms"])
         return self._looked.approved
 
-    def _given(self) -> approvals.Given:
-        """The approvals by plan id; where the journal cannot be read, nothing is approved."""
-        try:
-            return approvals.given(self._folder())
-        except (HistoryError, BusyError) as error:
-            self._warnings.append(f"approvals cannot be read: {error}")
-            return {}
-
-    def _standing(self, plan: Plan) -> Mapping[str, approvals.Approval]:
-        """The approvals of this plan. Those of any other have ended, and do not come back with theirs."""
-        given = self._given()
-        if self.target.mode != "observe":
-            self._ended |= given.keys() - {plan.id}
-        ended = self._ended & given.keys()
-        if ended:
-            try:
-                self._withdraw(ended)
-            except (HistoryError, BusyError) as error:
-                self._warnings.append(f"that approvals have ended cannot be written down: {error}")
-        return {} if plan.id in ended else given.get(plan.id, {})
-
-    def _withdraw(self, plans: Collection[str]) -> None:
-        approvals.withdraw(self._folder(), plans, "the plan was another one")
-        self._ended.difference_update(plans)
+    def _warn(self, text: str) -> None:
+        self._warnings.append(text)
 
     def _folder(self) -> Path:
         return folder_for(self.target.backup.directory, self._database().name)
@@ -400,7 +375,7 @@ class Session:
         in_use: bool,
         window: Window | None = None,
     ) -> Applied:
-        standing = {plan: given for plan, given in self._given().items() if plan not in self._ended}
+        standing = self._agreed.live()
         request = Request(None, approve, allowed_by=allowed_by, standing=standing, in_use=in_use)
         applier = Applier(DIALECT, self._lent, self.target, desired, request, progress)
         applier.window, applier.prunes_later = window, window is not None
@@ -431,6 +406,27 @@ class Session:
         finally:
             self.rest()
 
+    def at_once(self, window: Window) -> Document | None:
+        """What `start` would answer where there is nothing to do and nothing to wait for; None where that is not sure.
+
+        Reads nothing but what `stat` tells, and leaves the database to the service. Raises DriftError.
+        """
+        if self._looked is None or self._models.moved():
+            return None
+        try:
+            started = time.monotonic()
+            settled = self._settled(self._looked.desired, window)
+            return None if settled != UP_TO_DATE else self._as_known(settled, started)
+        finally:
+            self.rest()
+
+    def _as_known(self, settled: str, started: float) -> Document:
+        """The answer that needs no look: what held is shown with the rows of the last one."""
+        known = self._known().document
+        took = _milliseconds(time.monotonic() - started)
+        document = documents.nothing_applied(self.target, self._database().name, settled, took)
+        return {**document, "plan_id": known["plan_id"], "held": known["held"], "stage": None}
+
     def _started(
         self, window: Window, started: float, allowed_by: str, progress: Progress | None
     ) -> Document:
@@ -445,11 +441,7 @@ class Session:
             return {**documents.nothing_applied(self.target, name, DEFERRED, took, given_up), "stage": None}
         settled = self._settled(desired, window)
         if settled is not None:
-            held = [] if self._looked is None else self._looked.document["held"]
-            took = _milliseconds(time.monotonic() - started)
-            document = documents.nothing_applied(self.target, name, settled, took)
-            plan_id = None if self._looked is None else self._looked.document["plan_id"]
-            return {**document, "plan_id": plan_id, "held": held, "stage": None}
+            return self._as_known(settled, started)
         known = (
             {} if self._looked is None else {one["operation"]: one for one in self._looked.document["held"]}
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
 from driftengine import documents, remembered
@@ -14,7 +14,7 @@ from driftengine.approvals import given
 from driftengine.backup_files import folder_for
 from driftengine.choice import DEFERRED, UP_TO_DATE
 from driftengine.dialects.chosen import DIALECT, named, opened
-from driftengine.errors import BusyError, HistoryError, ModelsError
+from driftengine.errors import BusyError, DriftError, HistoryError, ModelsError
 from driftengine.loaded import CANCELLED
 from driftengine.survey import survey
 from driftengine.window import late
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from driftengine.stage import Progress
     from driftengine.target import Target
     from driftengine.window import Window
+
+
+LOCK_WAIT = 0.1  # seconds, for what only makes the next start faster
 
 
 def start(
@@ -60,7 +63,9 @@ def start(
     request = Request(allowed_by=allowed_by, standing=_standing(target, name), in_use=window.in_use)
     done = Applier(DIALECT, fresh, target, desired, request, progress, window=window).apply()
     if done.outcome == UP_TO_DATE and memory is not None and not done.warnings:
-        _remember(target, desired, memory)
+        # The answer is known, and the service waits for it: whatever stands in the way is no reason to wait longer.
+        with suppress(DriftError, OSError):
+            _remember(target, desired, memory, min(LOCK_WAIT, window.left_ms() / 1000))
     held = documents.waiting_documents(done.plan, done.held, done.blocked, done.in_use)
     document = documents.applied(target, name, done, held, dry_run=False)
     return {**document, "duration_ms": _milliseconds_since(started), "stage": done.stage}
@@ -74,13 +79,13 @@ def _standing(target: Target, name: str) -> Given:
         return {}
 
 
-def _remember(target: Target, desired: Desired, memory: Path) -> None:
+def _remember(target: Target, desired: Desired, memory: Path, lock_wait: float) -> None:
     """So that the next start in which nothing has moved compares nothing."""
     asked = remembered.desired_document(desired)
     question = answers.ask(target, asked)
     if question is None:
         return
-    with closing(opened(target.url, target.models.directory)) as database:
+    with closing(opened(target.url, target.models.directory, lock_wait=lock_wait)) as database:
         found = survey(DIALECT, database, target, desired)
         name = database.name
     recorded = found.met and not found.base_is_old

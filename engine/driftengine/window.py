@@ -47,14 +47,15 @@ class Window:
         """What stood in the way, in the window's words: a lock that was waited for until the deadline is lateness."""
         if error.code == LATE:
             return error
-        waited = error.code == "database-busy" and self.left_ms() <= LOCK_SLACK * 1000
-        return late(str(error)) if waited or isinstance(error, DeadlineError) else error
+        if error.code == "database-busy" and self.left_ms() <= LOCK_SLACK * 1000:
+            return late(error.why or error.what, "somebody held the database until the startup window ended")
+        return late(str(error)) if isinstance(error, DeadlineError) else error
 
 
-def late(why: str) -> DeadlineError:
+def late(why: str, what: str = "the migration does not fit into the startup window") -> DeadlineError:
     """The window was too short: nothing was changed."""
     return DeadlineError(
-        "the migration does not fit into the startup window",
+        what,
         code=LATE,
         why=why,
         fix="run `driftd apply` while the service is stopped, or give it a longer window.timeout",

@@ -21,32 +21,20 @@ import psutil
 import pytest
 
 from driftd.client import Client
+from support.figures import MEGABYTES, quantiles, show
 from support.sidecars import house, running
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from support.sidecars import Sidecar
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(3600)]
 
 IDLE = float(os.environ.get("DRIFTD_BENCH_IDLE", "600"))
-MEGABYTES = int(os.environ.get("DRIFTD_BENCH_MB", "1000"))
 CALLS = 1000
 SAVES = 15
 TABLES = 50
-
-
-def show(*lines: str) -> None:
-    """Writes to the terminal."""
-    sys.stdout.write("\n".join(["", *lines, ""]))
-
-
-def quantiles(seconds: Sequence[float]) -> str:
-    """p50, p99 and the most, in milliseconds."""
-    ordered = sorted(seconds)
-    picked = (ordered[len(ordered) // 2], ordered[int(len(ordered) * 0.99)], ordered[-1])
-    return "p50 {:.2f} ms, p99 {:.2f} ms, most {:.2f} ms".format(*(1000 * one for one in picked))
 
 
 def models(extra: str = "") -> str:

@@ -25,7 +25,7 @@ from driftd import (
 from driftd.auto_migration_result import masked
 from probe_project import BASE
 from support.service_folders import service_folder, write_models
-from support.sidecars import MODELS, NARROWER, WIDER, columns, house, running
+from support.sidecars import MODELS, NARROWER, WIDER, columns, execute, house, running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,6 +95,17 @@ def test_the_log_says_what_happened(folder: Path, caplog: pytest.LogCaptureFixtu
         ("INFO", "Checking database schema: sqlite:///app.db"),
         ("INFO", "Database schema is up to date"),
     ]
+
+
+def test_what_is_left_undone_is_logged_once(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Why nothing came of it is a warning that names the operation, and no other record says the same."""
+    caplog.set_level(logging.INFO, "driftd.auto_migration")
+    (folder / "models.sql").write_text(MODELS.replace("title TEXT", "title TEXT NOT NULL"), encoding="utf-8")
+    execute(folder / "app.db", "INSERT INTO task (id, title) VALUES (2, NULL)")
+    result = execute_startup_migration(URL)
+    told = [(one.levelname, one.message) for one in caplog.records if one.name == "driftd.auto_migration"]
+    assert told[1:] == [("WARNING", f"Database schema was not brought up to date: {result.error_message}")]
+    assert len(result.warnings) == 1
 
 
 def test_the_defaults_are_those_that_the_callers_know() -> None:

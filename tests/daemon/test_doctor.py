@@ -137,6 +137,20 @@ def test_who_listens_but_does_not_answer(project: Sidecar) -> None:
         assert found_by(project)["no-answer"]["severity"] == "problem"
 
 
+def test_a_daemon_that_is_stopped(project: Sidecar) -> None:
+    """It is named by its pid, with what lets it go on."""
+    with running(project):
+        project.state("in_sync")
+        assert project.process is not None
+        project.tell(signal.SIGSTOP)
+        try:
+            found = found_by(project)["no-answer"]
+        finally:
+            project.tell(signal.SIGCONT)
+    assert f"pid {project.process.pid} " in found["why"]
+    assert found["fix"].endswith(f"kill -CONT {project.process.pid}")
+
+
 def test_an_older_daemon(project: Sidecar) -> None:
     """What runs and what is installed are two releases."""
     answers = {"status": status(entry(database=str(project.folder / "app.db")), version="0.0.9")}
@@ -366,6 +380,8 @@ def test_findings_of_several_targets_are_told_apart(project: Sidecar) -> None:
     text = f'\n[targets.second]\nurl = "second.db"\nmodels = ["{shutil.which("true")}.sql"]\n'
     configure(project, "[targets.app.backup]", f"{text}\n[targets.app.backup]")
     assert "problem[models-file-missing]: second: " in doctor(project).out
+    assert "driftd exec --target app" in found_by(project)["targets-several"]["fix"]
+    assert "targets-several" not in found_by(project, "--target", "app")
 
 
 def test_output_fits_80_columns(project: Sidecar) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
+from driftd.startup.told import SHIPPED
 from support.processes import is_gone
 from support.sidecars import MODELS, NARROWER, PATIENCE, WIDER, columns, house, make
 
@@ -145,11 +146,46 @@ def test_models_that_are_broken(tmp_path: Path) -> None:
 
 def test_the_shipped_configuration(tmp_path: Path) -> None:
     """Without a configuration it is the MCP Task Orchestrator's database; where its models are missing it starts as it is."""
-    code, out, err = run(tmp_path, "--", "echo", "up", MCP_TASK_ORCHESTRATOR_BASE_DIR="base")
+    make(tmp_path / "base.db")
+    code, out, err = run(tmp_path, "--", "echo", "up", MCP_TASK_ORCHESTRATOR_DB_PATH="base.db")
     assert (code, out) == (0, b"up\n")
     assert err.startswith("driftd: orchestrator: failed: ")
     assert "mcp_task_orchestrator" in err
-    assert (tmp_path / "base" / ".task_orchestrator" / "task_orchestrator.db.startup.lock").exists()
+    assert err.endswith("\ndriftd: " + SHIPPED + "\n")
+    assert (tmp_path / "base.db.startup.lock").exists()
+
+
+def test_a_folder_that_is_nobodys(tmp_path: Path) -> None:
+    """With no configuration, no such database and no such models, nothing is made there, and the line says what was used."""
+    code, out, err = run(tmp_path, "--", "echo", "up")
+    assert (code, out) == (0, b"up\n")
+    assert err.startswith("driftd: no startup window: there is neither ")
+    assert err.endswith("\ndriftd: " + SHIPPED + "\n")
+    assert not (tmp_path / ".task_orchestrator").exists()
+
+
+def test_models_that_are_in_the_folder_alone(tmp_path: Path) -> None:
+    """The shipped configuration's models are looked for where the probe does: a checkout of the service has its first start."""
+    package = tmp_path / "mcp_task_orchestrator" / "db"
+    package.mkdir(parents=True)
+    (package / "models.py").write_text("raise RuntimeError('it was found')\n", encoding="utf-8")
+    _, _, err = run(tmp_path, "--", "true")
+    assert "RuntimeError: it was found" in err
+    assert (tmp_path / ".task_orchestrator").exists()
+
+
+def test_others_cannot_be_told(tmp_path: Path) -> None:
+    """Where the lock of those that run cannot be had, one line says so, also where there is nothing to do."""
+    house(tmp_path)
+    make(tmp_path / "app.db")
+    (tmp_path / "app.db.inuse.lock").mkdir()
+    code, out, err = run(tmp_path, "--", "echo", "up")
+    assert (code, out) == (0, b"up\n")
+    lock = tmp_path / "app.db.inuse.lock"
+    assert (
+        err.splitlines()[-1]
+        == f"driftd: others cannot be told that this service runs: {lock} could not be locked"
+    )
 
 
 def test_models_that_hang(tmp_path: Path) -> None:

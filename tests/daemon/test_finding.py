@@ -11,7 +11,7 @@ import pytest
 
 from driftd.config.locate import locate
 from driftd.startup.arguments import parse, seconds
-from driftd.startup.finding import config_file, differs, socket_path
+from driftd.startup.finding import config_file, differs, is_shipped, socket_path
 from driftengine.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -97,6 +97,8 @@ def test_the_file_is_that_of_the_configuration(
         ({"variables": {"A": "1"}, "directory": None}, False),
         ({"directory": "/"}, False),
         ({"directory": "/usr"}, True),
+        ({"path": "/proc/self/none", "database": "/proc/self/none"}, True),
+        ({"path": "/usr/none", "database": "/usr/none"}, False),
     ],
 )
 def test_when_the_daemon_is_believed(told: dict[str, Any], expected: bool) -> None:
@@ -213,3 +215,25 @@ def test_the_quick_way_imports_next_to_nothing() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("words", "variables", "shipped"),
+    [
+        ([], {}, True),
+        (["--target", "app"], {}, True),
+        ([], {"DRIFTD_URL": "sqlite:///a.db"}, True),
+        ([], {"DRIFTD_URL": "sqlite:///a.db", "DRIFTD_MODELS": "a:b"}, False),
+        (["--url", "sqlite:///a.db"], {}, False),
+        (["--config", "gone.toml"], {}, False),
+    ],
+)
+def test_whether_the_shipped_configuration_was_used(
+    tmp_path: Path, words: list[str], variables: dict[str, str], shipped: bool
+) -> None:
+    """Only where nobody has said which database and which models; a file of one's own ends it in any case."""
+    options = parse("exec", [*words, "--", "true"])
+    assert options is not None
+    assert is_shipped(options, variables, str(tmp_path)) is shipped
+    (tmp_path / "driftd.toml").write_text(OURS, encoding="utf-8")
+    assert not is_shipped(options, variables, str(tmp_path))

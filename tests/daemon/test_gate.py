@@ -46,6 +46,7 @@ def operation(name: str, **given: Any) -> dict[str, Any]:
         "table": "task",
         "name": name,
         "code": "drop-column",
+        "operation": "1f",
         "reason": "r",
         **given,
     }
@@ -85,6 +86,12 @@ def test_a_daemon_that_hangs(tmp_path: Path) -> None:
             sidecar.tell(signal.SIGCONT)
         sidecar.state("ready")
     assert (done.code, done.document["outcome"], done.document["by"]) == (75, "unknown", None)
+    assert sidecar.process is not None
+    told_why = done.document["error"]["why"]
+    assert told_why.startswith(
+        f"pid {sidecar.process.pid}, the daemon that serves it, did not answer within "
+    )
+    assert told_why.endswith(": it is stopped")
     # It woke up behind a window that had closed.
     assert columns(tmp_path / "app.db") == ["id", "title"]
 
@@ -220,7 +227,15 @@ def test_exit_codes(answer: dict[str, Any], code: int) -> None:
             [
                 "migrated, 2 operations in 9 ms",
                 "1 operation waits until no other service runs on this schema: drop column a (task)",
+                (
+                    "stop those services and start one, or, if their code survives it, approve it: "
+                    "driftd apply --target app --approve 1f"
+                ),
             ],
+        ),
+        (
+            told(outcome="held", held=[operation("a")], by="daemon"),
+            ["held, 1 operation waits: drop column a (task)", "see them with their rows: driftd status"],
         ),
         (
             told(outcome="held", held=[operation(name, count=1200) for name in "abcdefg"]),

@@ -54,6 +54,8 @@ def target(folder: Path) -> dict[str, object]:
     assert list(document) == ["targets"]
     [found] = document["targets"].values()
     assert isinstance(found, dict)
+    # Always there: backups must not depend on where a command is typed.
+    assert found.pop("backup") == {"directory": "backups/migrations"}
     return found
 
 
@@ -199,6 +201,7 @@ def test_a_file_elsewhere(tmp_path: Path) -> None:
         "url": f"sqlite:///{tmp_path}/app/app.db",
         "models": ["m:Base"],
         "pythonpath": [str(tmp_path / "app")],
+        "backup": {"directory": "backups/migrations"},
     }
     assert driftd("check", "--config", str(tmp_path / "etc" / "config.toml"), folder=tmp_path).code == 0
 

@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import socket
 import sqlite3
 import time
-from contextlib import closing
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
 import pytest
 
-from support.sidecars import MODELS, NARROWER, WIDER, columns, execute, house, make, running, wait_until
+from support.sidecars import (
+    CONFIGURATION,
+    MODELS,
+    NARROWER,
+    WIDER,
+    columns,
+    execute,
+    house,
+    make,
+    running,
+    wait_until,
+)
 from support.starters import beside, in_use, starting
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from support.sidecars import Sidecar
 
 
 @pytest.fixture
@@ -96,6 +112,12 @@ def test_what_would_lose_data_waits_in_a_window_too(tmp_path: Path, database: Pa
         )
         assert answer["held"][0]["count"] == 1
         assert columns(database) == ["id", "title"]
+        with starting(database, socket=False) as service:
+            service.knock()
+            told = service.read()["held"]
+        assert [(one["count"], one["rows"]) for one in told] == [(1, [])], (
+            "the file may be read by more people"
+        )
         sidecar.result("approve", operations=[held[0]["operation"]])
         with starting(database) as service:
             assert service.ask(sidecar)["outcome"] == "migrated"
@@ -268,3 +290,95 @@ def test_where_tells_what_a_starter_must_know(tmp_path: Path, database: Path) ->
         assert sidecar.error("where", config=str(tmp_path / "other.toml"))["code"] == "other-configuration"
         assert sidecar.error("where", config="")["code"] == "other-configuration"
         wait_until(lambda: sidecar.result("where")["target"] == "app", sidecar)
+
+
+SLOW = """\
+import os, time
+from sqlalchemy import Column, Integer, MetaData, Table, Text
+while not os.path.exists("{go}"):
+    time.sleep(0.02)
+metadata = MetaData()
+Table("task", metadata, Column("id", Integer, primary_key=True), Column("title", Text))
+"""
+
+
+def slow_house(folder: Path) -> Sidecar:
+    """Models whose import ends when there is a file `go`."""
+    sidecar = house(folder, configuration=CONFIGURATION.replace("models.sql", "slow:metadata"))
+    (folder / "slow.py").write_text(SLOW.format(go=folder / "go"), encoding="utf-8")
+    return sidecar
+
+
+def test_behind_an_answer_a_rescan_leaves_the_database_alone(tmp_path: Path, database: Path) -> None:
+    """SIGHUP looks at everything anew, but for a database whose service has just started."""
+    with running(house(tmp_path, models=WIDER)) as sidecar, sidecar.followed() as follower:
+        sidecar.state("ready")
+        with starting(database) as service:
+            assert service.ask(sidecar)["outcome"] == "migrated"
+            sidecar.tell(signal.SIGHUP)
+            while follower.next()["event"] != "reloaded":
+                pass
+            execute(database, "PRAGMA journal_mode = wal", "PRAGMA journal_mode = delete")
+            held = [
+                one["path"] for one in sidecar.result("status", holders=True)["holders"]["app"]["holders"]
+            ]
+            assert str(database) not in held
+
+
+def test_a_target_that_is_let_go_of_sends_its_starters_on(tmp_path: Path, database: Path) -> None:
+    """A reload while a service waits for a look: it is told to ask elsewhere, and the keeper that follows answers."""
+    with ExitStack() as stack:
+        sidecar = stack.enter_context(running(slow_house(tmp_path)))
+        follower = stack.enter_context(sidecar.followed())
+        with starting(database) as service, ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(sidecar.error, "window", window=service.id)
+            wait_until(lambda: sidecar.entry()["busy"] == "look", sidecar)
+            text = (tmp_path / "driftd.toml").read_text(encoding="utf-8")
+            (tmp_path / "driftd.toml").write_text(text.replace('"window"', '"dev"'), encoding="utf-8")
+            sidecar.tell(signal.SIGHUP)
+            assert asked.result()["code"] == "target-leaving"
+            while follower.next()["event"] != "reloaded":
+                pass
+            (tmp_path / "go").touch()
+            assert service.ask(sidecar)["outcome"] == "up_to_date"
+
+
+def test_who_does_not_knock_is_found_while_the_target_is_busy(tmp_path: Path, database: Path) -> None:
+    """A look that does not end: the service gets its answer in the file before it gives up."""
+    with running(slow_house(tmp_path)) as sidecar:
+        with starting(database, timeout=4.0, socket=False) as service:
+            answer = service.read()
+        assert (answer["outcome"], answer["error"]["code"]) == ("deferred", "window-deadline")
+        assert sidecar.entry()["busy"] == "look"
+        (tmp_path / "go").touch()
+        sidecar.state("in_sync")
+
+
+def test_a_pause_that_is_ended_at_once_loses_no_service(tmp_path: Path, database: Path) -> None:
+    """Paused and resumed while a service waits behind a look: it is answered as soon as the look has ended."""
+    with running(slow_house(tmp_path)) as sidecar:
+        with starting(database) as service, ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(service.ask, sidecar)
+            wait_until(lambda: sidecar.entry()["busy"] == "look", sidecar)
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.connect(os.path.relpath(sidecar.socket))
+                connection.sendall(b'{"command": "pause"}\n')
+                connection.sendall(b'{"command": "resume"}\n')
+                (tmp_path / "go").touch()
+                answer = asked.result()
+        assert answer["outcome"] in {"up_to_date", "deferred"}
+        sidecar.result("resume")
+        sidecar.state("in_sync")
+
+
+def test_in_mode_dev_what_waits_for_running_services_is_held(tmp_path: Path, database: Path) -> None:
+    """A rule that the running code may break: held with the code in-use, and not tried again and again."""
+    with running(house(tmp_path, mode="dev")) as sidecar, in_use(database):
+        sidecar.state("in_sync")
+        before = sidecar.log.count("→ applying")
+        (tmp_path / "models.sql").write_text(
+            MODELS.replace("title TEXT", "title TEXT UNIQUE"), encoding="utf-8"
+        )
+        held = sidecar.state("held")["held"]
+        assert [one["code"] for one in held] == ["in-use"]
+        assert sidecar.log.count("→ applying") == before + 1

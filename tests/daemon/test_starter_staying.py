@@ -126,6 +126,40 @@ os._exit(0)
             parent.stdin.close()
             eventually(lambda: nobody_runs(locks, database))
 
+    def test_a_further_window_does_not_free_what_a_forked_child_runs_on(
+        self, database: Path, locks: Locks
+    ) -> None:
+        """The parent opens another window, or leaves: its worker still runs on the schema, and that is seen in the window."""
+        code = """
+import os, sys
+from driftd.startup.starter import Starter
+from driftd.startup.startup_locks import use_alone
+first = Starter(sys.argv[1])
+with first:
+    first.answer(lambda _: {"outcome": "up_to_date"})
+    first.stay()
+if os.fork() == 0:
+    sys.stdin.read()
+    os._exit(0)
+def others(_):
+    with use_alone(sys.argv[1]) as alone:
+        return {"outcome": "up_to_date", "operations": 0 if alone else 7}
+with Starter(sys.argv[1]) as second:
+    assert second.answer(others)["operations"] == 7, "the worker counts"
+    second.stay()
+first.leave()
+second.leave()
+print("left", flush=True)
+os._exit(0)
+"""
+        with process(code, database) as parent:
+            assert parent.wait(20) == 0
+            with locks.use_alone(database) as alone:
+                assert not alone
+            assert parent.stdin is not None
+            parent.stdin.close()
+            eventually(lambda: nobody_runs(locks, database))
+
 
 def nobody_runs(locks: Locks, database: Path) -> bool:
     with locks.use_alone(database) as alone:

@@ -229,10 +229,10 @@ class TestUse:
                 assert not twice
 
     def test_what_cannot_be_told_is_said(self, locks: Locks, database: Path) -> None:
-        """Something else stands there: the work goes on, with a warning."""
+        """Something else stands there: somebody may run, so only what is survived goes ahead, with a warning."""
         database.with_name("app.db.inuse.lock").mkdir()
         with locks.use_alone(database) as alone:
-            assert alone
+            assert not alone
             assert "app.db.inuse.lock" in alone.warning
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import tomli
 
+from driftd.startup.arguments import parse
 from support.systemd import complaints, exposure
 
 ROOT = Path(__file__).parents[2]
@@ -123,9 +124,13 @@ def test_the_units_of_the_page_are_units(number: int, tmp_path: Path) -> None:
 def test_the_data_of_the_page_parses() -> None:
     """JSON, TOML and shell blocks are what they say they are."""
     clients = [json.loads(block) for block in blocks("json")]
-    assert any(
-        server["args"][:2] == ["exec", "--"] for client in clients for server in client["mcpServers"].values()
-    )
+    servers = [server for client in clients for server in client.get("mcpServers", {"": client}).values()]
+    assert [server["args"][:2] for server in servers] == [["exec", "--"], ["exec", "--config"]]
+    config = servers[1]["args"][2]
+    options = parse("exec", servers[1]["args"][1:])
+    assert options is not None
+    assert options.config == config
+    assert all(Path(one).is_absolute() for one in (config, servers[1]["command"], servers[1]["args"][4]))
     for block in blocks("toml"):
         tomli.loads(block)
     assert blocks("sh")

@@ -44,8 +44,8 @@ def test_a_renamed_column_or_table_is_not_made_anew_beside_its_data(house: House
     assert document["outcome"] == "held"
     assert sorted(one["code"] for one in document["held"]) == ["drop-column", "rename-waits", "rename-waits"]
     reasons = " ".join(one["reason"] for one in document["held"])
-    assert "ALTER TABLE person RENAME COLUMN phone TO mobile" in reasons
-    assert "ALTER TABLE note RENAME TO remark" in reasons
+    assert 'ALTER TABLE "person" RENAME COLUMN "phone" TO "mobile"' in reasons
+    assert 'ALTER TABLE "note" RENAME TO "remark"' in reasons
     assert house.everything() == before
 
 

@@ -58,7 +58,7 @@ def command(
     from driftengine.dialects.chosen import named
 
     with ExitStack() as around:
-        in_use = False
+        in_use, desired = False, api.load(target)  # a service that starts must not wait for an import
         if not dry_run:
             database = named(target.url, target.models.directory)
             in_use = not around.enter_context(between_starts(database, target.window_timeout))
@@ -70,8 +70,12 @@ def command(
             allowed_by=whoever(),
             progress=around.enter_context(progress()),
             in_use=in_use,
+            desired=desired,
         )
-    state.report(document, lambda look: render_apply(document, look, flags=chosen.flags, dry_run=dry_run))
+    state.report(
+        document,
+        lambda look: render_apply(document, look, flags=chosen.flags, approve=approve, dry_run=dry_run),
+    )
     return exit_code(document)
 
 

@@ -104,7 +104,11 @@ def restore(state: State, chosen: Chosen, backup: str) -> int:
     from driftengine.dialects.chosen import named
 
     database = named(target.url, target.models.directory)
-    with between_starts(database, target.window_timeout), progress() as told:
+    with between_starts(database, target.window_timeout) as use, progress() as told:
+        if not use:
+            state.note(
+                "a service runs on this database: it goes on over what is brought back, and its code may not fit that schema"
+            )
         document = api.backup_restore(target, backup, progress=told)
     state.report(document, lambda look: render_restored(document, look, flags=chosen.flags))
     return 0

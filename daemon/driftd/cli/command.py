@@ -77,7 +77,7 @@ class Chosen:
         if configuration.source.how == "shipped":
             click.echo(
                 "no driftd.toml here: using the shipped configuration, which describes the MCP Task Orchestrator\n"
-                "  (yours: --url and --models, or a driftd.toml; `driftd config show --shipped` is an example)",
+                "  (yours: `driftd init` writes a driftd.toml for it; or give --url and --models, or --config FILE)",
                 err=True,
             )
         return build_target(configuration)

@@ -76,11 +76,12 @@ def state_of(arguments: Sequence[str], environment: Mapping[str, str]) -> State:
 def look_of(stream: TextIO) -> Look:
     """How to write on a stream: colour on a terminal only, NO_COLOR and FORCE_COLOR obeyed (no-color.org)."""
     terminal = stream.isatty()
-    # A pipe has no width of its own: 80 columns, so that output in logs and tests is always the same.
+    # A pipe has no width of its own: sentences are wrapped at 80 columns, so that logs and tests are always the same, and
+    # no line of a table is cut, since whatever reads it wants the rest.
     colour = terminal and os.environ.get("TERM") != "dumb"
     if forced := os.environ.get("FORCE_COLOR"):
         colour = forced != "0"
     if os.environ.get("NO_COLOR"):
         colour = False
     width = shutil.get_terminal_size((80, 24)).columns if terminal else 80
-    return Look(colour=colour, width=max(60, min(width, 100)))
+    return Look(colour=colour, width=max(60, min(width, 100)), whole=not terminal)

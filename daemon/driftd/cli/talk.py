@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import update_wrapper
@@ -12,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from driftd.cli.render.error import render_error
 from driftd.cli.render.status import Flags
+from driftd.cli.state import look_of
 from driftd.cli.text import escape
 from driftengine.errors import ConfigurationError, DriftError
 
@@ -54,6 +57,7 @@ class Line:
         socket: --socket.
         environment: the environment variables.
         directory: the working directory, absolute.
+        note: tells a person something beside the answer, once.
     """
 
     config: str | None = None
@@ -61,9 +65,15 @@ class Line:
     socket: str | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     directory: Path = field(default_factory=Path.cwd)
+    note: Callable[[DriftError], None] = lambda _error: None
 
-    def path(self) -> str:
-        """The socket's path: --socket, DRIFTD_SOCKET, else what the configuration says. Raises ConfigurationError."""
+    def path(self, *, changes: bool = False) -> str:
+        """The socket's path: --socket, DRIFTD_SOCKET, else what the configuration says.
+
+        Where that cannot be loaded, a daemon that has read it before still answers: its socket is taken out of the file's
+        text, and `note` is given the error. One that has read another file is asked for nothing that `changes` something.
+        Raises ConfigurationError where nobody answers there.
+        """
         # Where the socket is named, a configuration that is broken must not keep anybody from asking the daemon.
         if given := self._named():
             return str(self.directory / Path(given).expanduser())
@@ -75,16 +85,40 @@ class Line:
         try:
             return str(load(request).daemon.get("socket"))
         except ConfigurationError as error:
-            # A daemon that runs already goes on with what it has read before.
-            error.fix = f"{error.fix}\na daemon that is running still answers: --socket PATH"
-            raise
+            guessed = self._answering(changes=changes)
+            if guessed is None:
+                # A daemon that runs already goes on with what it has read before.
+                error.fix = f"{error.fix}\na daemon that is running still answers: --socket PATH"
+                raise
+            self.note(error)
+            return guessed
+
+    def _answering(self, *, changes: bool) -> str | None:
+        """The socket that the configuration's text names, else the default, where a daemon answers that may be meant."""
+        from driftd.client import Client, ClientError, NoDaemon
+        from driftd.startup.finding import config_file, socket_path
+
+        try:
+            written = config_file(self.config, self.environment, str(self.directory))
+        except OSError:
+            return None  # a file that was asked for by name, and is not there
+        path = socket_path(self.environment, str(self.directory), written)
+        try:
+            with Client(path, timeout=ANSWER_S) as client:
+                read = client.call("status")["daemon"].get("config")
+        except NoDaemon:
+            return None
+        except ClientError:
+            return path  # it answers, and says itself what this user may not ask it
+        own = os.path.realpath(self._file() or "") == os.path.realpath(read or "")
+        return path if own or not changes else None
 
     def ask(self, command: str, *, patience: float | None = ANSWER_S, **arguments: object) -> Document:
         """The daemon's result; arguments that are None or False are left out.
 
         Raises ConfigurationError, NoDaemonError, NotAllowedError or RefusedError.
         """
-        path = self.path()
+        path = self.path(changes=command != "status")
         given = {name: value for name, value in arguments.items() if value is not None and value is not False}
         if self.target and command != "reload":
             given["target"] = self.target
@@ -181,12 +215,22 @@ def daemon_options(*, target: bool = True) -> Callable[[Function], Function]:
         def called(state: State, *args: Any, **options: Any) -> Any:
             state.exit_codes = EXIT_CODES
             named = options.pop("target", None) or (os.environ.get("DRIFTD_TARGET") if target else None)
+            noted: set[str] = set()
+
+            def note(error: DriftError) -> None:
+                # A command may ask several times.
+                if error.what not in noted:
+                    state.note(render_error(error, look_of(sys.stderr)))
+                    state.note("note: a daemon that runs answers all the same, by what it has read before")
+                noted.add(error.what)
+
             line = Line(
                 config=options.pop("config"),
                 target=named,
                 socket=options.pop("socket"),
                 environment=os.environ,
                 directory=Path.cwd(),
+                note=note,
             )
             return function(state, *args, line=line, **options)
 

@@ -18,16 +18,21 @@ _CODES = {"bold": 1, "dim": 2, "red": 31, "green": 32, "yellow": 33, "blue": 34,
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How to write: with colour or without, and how wide."""
+    """How to write: with colour or without, and how wide; `whole` where lines may be longer, and nothing is cut off."""
 
     colour: bool = False
     width: int = 80
+    whole: bool = False
 
     def paint(self, text: str, *styles: str) -> str:
         """The text in these styles (`bold`, `red`, ...), or as it is without colour."""
         if not self.colour or not styles or not text:
             return text
         return f"\x1b[{';'.join(str(_CODES[style]) for style in styles)}m{text}\x1b[0m"
+
+    def cut(self, text: str, width: int) -> str:
+        """The text in at most `width` columns, as `cut`; all of it where nothing is cut off."""
+        return text if self.whole else cut(text, width)
 
     def wrap(self, text: str, indent: int = 0, hanging: int | None = None) -> str:
         """The text in lines of the width, indented; `hanging` indents the lines after the first."""

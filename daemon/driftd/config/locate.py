@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,7 +28,7 @@ def locate(flag: str | None, environment: Mapping[str, str], directory: Path) ->
     if named := environment.get("DRIFTD_CONFIG"):
         return Source(_asked_for(named, directory, "DRIFTD_CONFIG"), "environment")
     for candidate in usual_places(environment, directory):
-        if candidate.is_file() and (candidate != directory / "config.toml" or _is_ours(candidate)):
+        if _is_file(candidate) and (candidate != directory / "config.toml" or _is_ours(candidate)):
             return Source(candidate, "found")
     return Source(shipped_path("config.toml"), "shipped")
 
@@ -78,8 +79,9 @@ def read_text(path: Path) -> str:
 
 
 def _asked_for(text: str, directory: Path, by: str) -> Path:
-    path = directory / Path(text).expanduser()
-    if not path.is_file():
+    # Of Path, expanduser raises where there is no such user.
+    path = _tidied(directory / os.path.expanduser(text))  # noqa: PTH111 - see above
+    if not _is_file(path):
         raise ConfigurationError(
             f"the configuration file {path} does not exist",
             code="configuration-missing",
@@ -87,6 +89,19 @@ def _asked_for(text: str, directory: Path, by: str) -> Path:
             fix=f"correct {by}, or leave it out; `driftd config show` tells which file is then read",
         )
     return path
+
+
+def _tidied(path: Path) -> Path:
+    """The path without `..`, since all paths of the file begin with it; as it is where a link makes that another place."""
+    shorter = os.path.normpath(path)
+    return Path(shorter) if os.path.realpath(shorter) == os.path.realpath(path) else path
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:
+        return False  # behind a folder that this user may not enter: HOME may be that of who started it
 
 
 def _is_ours(path: Path) -> bool:

@@ -7,11 +7,11 @@ import re
 import shutil
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from driftd.config.model import Setting
 
@@ -88,7 +88,8 @@ def size_text(size: int) -> str:
 
 def _join(base: Path, path: str) -> str:
     # Symlinks are left alone: a virtual environment's python must stay the link that it is.
-    return str(base / Path(path).expanduser())
+    # Path.expanduser raises where there is no such user: as it stands, the path is told to be missing.
+    return str(base / os.path.expanduser(path))  # noqa: PTH111 - see above
 
 
 def _text(_setting: Setting, raw: object, _bases: Bases) -> str:
@@ -186,7 +187,8 @@ def _python(_setting: Setting, raw: object, bases: Bases) -> str:
     text = _filled(raw, 'an interpreter: a path, a name on PATH, or "auto"')
     if text == "auto":
         beside = bases.home / ".venv" / "bin" / "python"
-        return str(beside) if beside.exists() else sys.executable
+        # Not Path.exists, which raises where this user may not enter the folder.
+        return str(beside) if os.path.exists(beside) else sys.executable  # noqa: PTH110 - see above
     if "/" in text or text.startswith("~"):
         return _join(bases.here, text)
     return shutil.which(text) or text

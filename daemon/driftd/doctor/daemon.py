@@ -11,6 +11,7 @@ import psutil
 
 import driftd
 import driftengine
+from driftd import lock_file, processes
 from driftd.cli.text import plural
 from driftd.client import Client, ClientError
 from driftd.doctor.findings import Finding, note, problem, warning
@@ -67,7 +68,11 @@ def _unanswered(seen: Seen, error: Mapping[str, str], flags: str) -> Finding:
     if error["code"] == "not-allowed":
         return warning(error["what"], **told)
     if error["code"] != "no-daemon":
-        return problem(error["what"], **told)
+        return (
+            _silent(seen, error["what"], told)
+            if error["code"] == "no-answer"
+            else problem(error["what"], **told)
+        )
     kind = _kind(Path(seen.socket))
     if kind == "socket":
         return problem(
@@ -86,9 +91,32 @@ def _unanswered(seen: Seen, error: Mapping[str, str], flags: str) -> Finding:
     return warning(
         "no daemon runs",
         code="no-daemon",
-        why=f"there is no socket {seen.socket}: starting services prepare and apply migrations themselves, and later",
+        why=f"there is no socket {seen.socket}: starting services prepare their migrations themselves, which takes them longer",
         fix=f"start one: driftd run{flags}",
     )
+
+
+def _silent(seen: Seen, what: str, told: Mapping[str, str]) -> Finding:
+    """Who holds the lock of the socket is the daemon that does not answer, and may have been stopped."""
+    pid = (lock_file.holder_of(f"{seen.socket}.lock") or {}).get("pid")
+    if not isinstance(pid, int):
+        return problem(what, **told)
+    who = processes.describe(processes.identify(pid))
+    if _is_stopped(pid):
+        again = {
+            "why": f"{who} is stopped: by SIGSTOP, Control-Z or a debugger",
+            "fix": f"let it go on: kill -CONT {pid}",
+        }
+    else:
+        again = {"why": f"{who}: {told['why']}", "fix": f"look at that process, ps -fp {pid}, and at its log"}
+    return problem(what, **{**told, **again})
+
+
+def _is_stopped(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() in {psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP}
+    except psutil.Error:
+        return False
 
 
 def _kind(path: Path) -> str:

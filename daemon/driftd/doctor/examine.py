@@ -162,6 +162,16 @@ def _configured(request: Request) -> tuple[Configuration | None, list[Finding]]:
                 fix="make one for this project: driftd init",
             )
         )
+    if configuration.selected is None and len(configuration.targets) > 1:
+        names = list(configuration.targets)
+        found.append(
+            warning(
+                f"there are {len(names)} targets, and `driftd exec` opens no window until one is named",
+                code="targets-several",
+                why=f"which database a service opens is never guessed; they are {', '.join(names)}",
+                fix=f"name it for each service: driftd exec --target {shlex.quote(names[0])}, or set DRIFTD_TARGET",
+            )
+        )
     found += [
         note(f"{name} means nothing to driftd", code="environment-unread", why="no setting has that name")
         for name in configuration.unread

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from driftd.config import shipped_text
 from driftengine.errors import ConfigurationError
 
-_HEADING = re.compile(r"^## ([a-z0-9]+(?:-[a-z0-9]+)*)\s*$", re.MULTILINE)
+_HEADING = re.compile(r"^## ([a-z0-9]+(?:[-_][a-z0-9]+)*)\s*$", re.MULTILINE)
 _ANY_HEADING = re.compile(r"^#{1,2} ", re.MULTILINE)
 
 
@@ -44,7 +44,10 @@ def explanations() -> tuple[Explanation, ...]:
 
 
 def explain(code: str) -> Explanation:
-    """The explanation of a code; raises ConfigurationError `code-unknown` with the nearest ones."""
+    """The explanation of a code, a state or an outcome, as a document or as a person writes it (`in_sync`, `in sync`).
+
+    Raises ConfigurationError `code-unknown` with the nearest ones.
+    """
     import difflib
 
     known = {one.code: one for one in explanations()}
@@ -52,6 +55,9 @@ def explain(code: str) -> Explanation:
     wanted = code.strip().lower()
     if wanted in known:
         return known[wanted]
+    plain = {_plain(one): found for one, found in known.items()}
+    if _plain(wanted) in plain:
+        return plain[_plain(wanted)]
     close = difflib.get_close_matches(wanted, list(known), n=3, cutoff=0.5)
     raise ConfigurationError(
         f"there is no code {code}",
@@ -59,3 +65,8 @@ def explain(code: str) -> Explanation:
         why=f"the nearest are {', '.join(close)}" if close else "no code is written like that",
         fix=f"driftd explain {close[0]}" if close else "driftd explain",
     )
+
+
+def _plain(code: str) -> str:
+    """States are written with underscores in documents, and with spaces for people."""
+    return re.sub(r"[\s_-]+", "-", code)

@@ -46,6 +46,10 @@ def configuration(found: Found, output: Path) -> str:
         *_database_lines(found, base),
         *_models_lines(found, base),
         *_python_lines(found, base),
+        "",
+        f"[targets.{name}.backup]",
+        "# Relative to this file. The default is the same name in the working directory, wherever a command is typed.",
+        'directory = "backups/migrations"',
     ]
     return "\n".join(lines) + "\n"
 

@@ -34,6 +34,33 @@ def whole(answer: Document, window: str, database: str, by: str | None) -> Docum
     }
 
 
+_LISTS = ("applied", "held", "blocked")
+_WORDS = ("code", "what")
+
+
+def is_answer(found: Document) -> bool:
+    """Can that be read as an ANSWER? What it leaves out counts as nothing; what has another shape is somebody else's."""
+    error = found.get("error")
+    return (
+        isinstance(found.get("outcome"), str)
+        and isinstance(found.get("operations", 0), int)
+        and isinstance(found.get("duration_ms", 0.0), int | float)
+        and isinstance(found.get("warnings", []), list)
+        and all(_are_operations(found.get(name, [])) for name in _LISTS)
+        and (error is None or _has_texts(error, _WORDS))
+    )
+
+
+def _are_operations(found: object) -> bool:
+    return isinstance(found, list) and all(
+        _has_texts(one, ("kind",)) and "name" in one and "table" in one for one in found
+    )
+
+
+def _has_texts(found: object, names: tuple[str, ...]) -> bool:
+    return isinstance(found, dict) and all(isinstance(found.get(name), str) for name in names)
+
+
 def unavailable(database: str, why: str, path: str) -> dict[str, str]:
     """No lock could be taken, so no window was opened."""
     return {
@@ -57,13 +84,20 @@ def queued(database: str, holder: Document) -> dict[str, str]:
     }
 
 
-def unknown(database: str, seconds: float) -> dict[str, str]:
-    """The daemon was asked and had not answered at the deadline."""
+def not_told(path: str) -> str:
+    """A sentence for where the lock of that path, by which a service says that it runs, could not be had."""
+    return f"others cannot be told that this service runs: {path} could not be locked"
+
+
+def unknown(database: str, seconds: float, pid: int | None = None, state: str = "") -> dict[str, str]:
+    """The daemon was asked and had not answered at the deadline; `pid` is it, `state` what it is in for a sentence."""
+    who = "the daemon that serves it" if pid is None else f"pid {pid}, the daemon that serves it,"
+    look = "" if pid is None else f"look at that process: ps -fp {pid}; "
     return {
         "code": "window-unknown",
         "what": f"what became of the startup window of {database} is not known",
-        "why": f"the daemon that serves it did not answer within {seconds:.1f} s",
-        "fix": "it is migrated whole or not at all: `driftd status` tells, and `driftd history`",
+        "why": f"{who} did not answer within {seconds:.1f} s" + (f": it {state}" if state else ""),
+        "fix": f"{look}the database is migrated whole or not at all: `driftd check` tells, and `driftd history`",
     }
 
 

@@ -14,6 +14,7 @@ _ONE = ("config", "target", "url", "python", "timeout")
 _MANY = ("models", "pythonpath")
 _SWITCHES = {"exec": ("debug",), "gate": ("debug", "strict", "json")}
 _FLAGS = ("url", "models", "python", "pythonpath")  # settings of the target, as the configuration knows them
+LONGEST = 3600.0  # seconds; no window lasts longer
 _UNITS = (("ms", 0.001), ("s", 1.0), ("m", 60.0))  # "ms" first: it ends in "s"
 
 
@@ -86,7 +87,10 @@ def _options(given: dict[str, Any], command: Sequence[str]) -> Options | None:
 
 
 def seconds(text: str) -> float:
-    """A duration above 0 as the configuration writes it: `15`, `2.5`, `500ms`, `15s`, `1m`. Raises ValueError."""
+    """A duration above 0 as the configuration writes it: `15`, `2.5`, `500ms`, `15s`, `1m`; an hour at most.
+
+    Raises ValueError.
+    """
     number, factor = text.strip(), 1.0
     for unit, worth in _UNITS:
         if number.endswith(unit):
@@ -98,4 +102,4 @@ def seconds(text: str) -> float:
     span = float(number) * factor
     if not span:
         raise ValueError("a duration is above 0")
-    return span
+    return min(span, LONGEST)

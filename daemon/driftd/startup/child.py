@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import BinaryIO
 
+    from driftd.config import Configuration
     from driftengine.api import Target
     from driftengine.errors import BusyError
 
@@ -95,8 +96,14 @@ def _serve(parent: Parent) -> None:
     if request is None:
         return
     try:
-        target = target_of(request)
-        where = {"target": target.name, "database": _database_of(target), "timeout_s": target.window_timeout}
+        from driftd.config.target import build_target
+
+        configuration = _configuration_of(request)
+        target = build_target(configuration)
+        database = _database_of(target)
+        if configuration.source.how == "shipped":
+            _require_meant(target, database)
+        where = {"target": target.name, "database": database, "timeout_s": target.window_timeout}
     except Exception as error:  # noqa: BLE001  # whatever it is, the service is to start, and to say why
         parent.tell(error=error_document(error))
         return
@@ -108,8 +115,8 @@ def _serve(parent: Parent) -> None:
     go = parent.says("go")
     if go is None:
         return
-    parent.end_with_it()
     try:
+        parent.end_with_it()
         found = start(target, go, allowed_by=request.get("allowed_by", ALLOWED_BY), tell=parent.tell)
     except Exception as error:  # noqa: BLE001  # as above
         found = {"outcome": "failed", "error": error_document(error)}
@@ -118,8 +125,13 @@ def _serve(parent: Parent) -> None:
 
 def target_of(request: Mapping[str, Any]) -> Target:
     """The target that a request speaks of, as `Alone` describes it. Raises ConfigurationError."""
-    from driftd.config import Request, load
     from driftd.config.target import build_target
+
+    return build_target(_configuration_of(request))
+
+
+def _configuration_of(request: Mapping[str, Any]) -> Configuration:
+    from driftd.config import Request, load
 
     given = Request(
         environment=os.environ,
@@ -129,7 +141,7 @@ def target_of(request: Mapping[str, Any]) -> Target:
         flags=_settings(request.get("flags")),
         everywhere=_settings(request.get("everywhere")),
     )
-    return build_target(load(given))
+    return load(given)
 
 
 def _settings(given: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -142,6 +154,36 @@ def _database_of(target: Target) -> str:
     from driftengine.dialects.sqlite.connect import parse_url
 
     return str(parse_url(target.url, directory=Path(target.models.directory)).path)
+
+
+def _require_meant(target: Target, database: str) -> None:
+    """Raises ModelsError where nothing of what the shipped configuration describes is here: this may be any folder.
+
+    A database that is there, or that a daemon has ever served, is meant; else the models tell, as far as this very
+    interpreter would load them. What it might find in any way counts as there.
+    """
+    from driftd.lock_file import DAEMON
+
+    if target.models.python != sys.executable or any(map(os.path.lexists, (database, database + DAEMON))):
+        return
+    from importlib.util import find_spec
+
+    from driftengine.desired import is_script
+    from driftengine.errors import ModelsError
+
+    # `-P` has left the working directory out, where the probe looks as well.
+    sys.path[:0] = folders = [*target.models.pythonpath, target.models.directory]
+    packages = [one.partition(":")[0].partition(".")[0] for one in target.models.specs if not is_script(one)]
+    missing = [name for name in packages if name and find_spec(name) is None]
+    del sys.path[: len(folders)]
+    if not missing:
+        return
+    raise ModelsError(
+        f"there is neither {database} nor a module {missing[0]} for {target.models.python}",
+        code="models-module-missing",
+        why="the database and the models are those of the shipped configuration",
+        fix="install driftd into the service's environment, or name that interpreter in DRIFTD_PYTHON",
+    )
 
 
 def start(

@@ -119,17 +119,31 @@ def ask(
 
 
 def differs(told: Mapping[str, Any], environment: Mapping[str, str], directory: str) -> bool:
-    """May this service open another database than the daemon? True where a variable or the folder of its url is another."""
+    """May this service open another database than the daemon?
+
+    True where a variable or the folder of its url is another, or a link on the way has been turned since the daemon looked.
+    """
     variables = told.get("variables") or {}
     if any(environment.get(name) != value for name, value in variables.items()):
+        return True
+    path = told.get("path")
+    if path and os.path.realpath(path) != told.get("database"):
         return True
     there = told.get("directory")
     return there is not None and os.path.realpath(there) != os.path.realpath(directory)
 
 
 def _fits(told: Mapping[str, Any]) -> bool:
-    kinds = (("target", str), ("database", str), ("timeout_s", int | float))
-    return all(isinstance(told.get(name), kind) for name, kind in kinds)
+    kinds = (
+        ("target", str),
+        ("database", str),
+        ("timeout_s", int | float),
+        ("variables", dict | None),
+        ("directory", str | None),
+        ("path", str | None),
+    )
+    # JSON as Python reads it has NaN, at which no clock ever arrives.
+    return all(isinstance(told.get(name), kind) for name, kind in kinds) and told["timeout_s"] > 0
 
 
 def socket_path(environment: Mapping[str, str], directory: str, config: str | None) -> str:
@@ -179,6 +193,17 @@ def config_file(flag: str | None, environment: Mapping[str, str], directory: str
     places = [environment.get("XDG_CONFIG_HOME") or (home and f"{home}/.config"), "/etc"]
     paths = [os.path.join(directory, place, "driftd", "config.toml") for place in places if place]
     return next(filter(os.path.isfile, paths), None)
+
+
+def is_shipped(options: Options, environment: Mapping[str, str], directory: str) -> bool:
+    """Is it the shipped configuration's database and models that would be used here, because nobody has said otherwise?"""
+    flags, variables = options.flags, ("DRIFTD_URL", "DRIFTD_MODELS")
+    if "url" in flags or "models" in flags or all(map(environment.get, variables)):
+        return False
+    try:
+        return config_file(options.config, environment, directory) is None
+    except OSError:
+        return False
 
 
 def _is_ours(path: str) -> bool:

@@ -13,9 +13,9 @@ import sys
 import time
 
 from driftd.startup import told
-from driftd.startup.answers import broken, whole
+from driftd.startup.answers import broken, not_told, whole
 from driftd.startup.arguments import Options, parse
-from driftd.startup.finding import Helper, Unfound, find
+from driftd.startup.finding import Helper, Unfound, find, is_shipped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ NOT_EXECUTABLE, NOT_FOUND = 126, 127  # as shells say it: POSIX, "Exit Status fo
 INTERRUPTED = 130  # 128 + SIGINT
 BROKEN_PIPE = 141  # 128 + SIGPIPE
 TEMPORARY = 75  # sysexits.h: try again later
+_WELL = {"up_to_date", "migrated"}
 _LATE = {"window-deadline", "window-unknown"}
 # What Python's start may have put into LC_CTYPE (https://docs.python.org/3/using/cmdline.html#envvar-PYTHONCOERCECLOCALE).
 _COERCED = {"C.UTF-8", "C.utf8", "UTF-8"}
@@ -51,34 +52,42 @@ def run_exec(options: Options, began: float) -> int:
     """
     _fill_standard_descriptors()
     try:
-        answered, note = through_window(options, began, stay=True, allowed_by="driftd exec, no daemon")
-        say([note, *([] if told.is_quiet(answered) else told.lines(answered, chosen(options)))])
+        answered, notes = through_window(options, began, stay=True, allowed_by="driftd exec, no daemon")
+        say([*([] if told.is_quiet(answered) else told.lines(answered, chosen(options))), *notes])
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception as error:  # noqa: BLE001  # the promise of this command: nothing of ours keeps a service from starting
-        say([f"driftd: a bug in driftd, which goes on without it: {type(error).__name__}: {error}"])
+        say([_bug(error)])
     return start(options.command)
 
 
 def run_gate(options: Options, began: float) -> int:
     """Opens a window, waits for its answer, tells it on stdout, and leaves; the exit code. Arguments as of `run_exec`."""
     try:
-        answered, note = through_window(options, began, stay=False, allowed_by="driftd gate, no daemon")
+        answered, notes = through_window(options, began, stay=False, allowed_by="driftd gate, no daemon")
     except KeyboardInterrupt:
         return INTERRUPTED
-    say([note])
+    say(notes)
     if options.json:
         import json
 
         text = json.dumps(answered, indent=2)
     else:
-        text = "\n".join(told.lines(answered, chosen(options)))
+        try:
+            text = "\n".join(told.lines(answered, chosen(options)))
+        except Exception as error:  # noqa: BLE001  # nor a script from starting its service
+            text = _bug(error)
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a locale may have no letter for a name
     try:
         print(text, flush=True)  # noqa: T201  # the report of this command
-    except BrokenPipeError:
+    except OSError as error:
         # Python would complain again when it flushes at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return BROKEN_PIPE
+        if isinstance(error, BrokenPipeError):
+            return BROKEN_PIPE
+        # A full disk behind stdout is no reason for a script not to start its service.
+        say([f"driftd gate: the answer cannot be written: {error.strerror or error}"])
     return gate_code(answered) if options.strict else 0
 
 
@@ -89,15 +98,18 @@ def gate_code(answered: Answer) -> int:
     return TEMPORARY if (answered["error"] or {}).get("code") in _LATE else 1
 
 
-def through_window(options: Options, began: float, *, stay: bool, allowed_by: str) -> tuple[Answer, str]:
-    """The answer of a startup window, which is closed by then, and a line for people or "".
+def through_window(
+    options: Options, began: float, *, stay: bool, allowed_by: str
+) -> tuple[Answer, list[str]]:
+    """The answer of a startup window, which is closed by then, and lines for people.
 
     With `stay` this process, and what it becomes, counts as a running service from then on.
     """
     helper = Helper(options, allowed_by)
     try:
         found, note = find(options, helper, began)
-        return _answered(options, found, helper, began, stay=stay), note and f"driftd: {note}"
+        answered, untold = _answered(options, found, helper, began, stay=stay)
+        return answered, _notes([note, untold], options, answered)
     except Unfound as unfound:
         error = unfound.error
     except Exception as bug:  # noqa: BLE001  # whatever it is, it is no reason for a service not to start
@@ -107,20 +119,38 @@ def through_window(options: Options, began: float, *, stay: bool, allowed_by: st
     finally:
         helper.close()
     skipped = {"outcome": "skipped", "target": options.target or "", "error": error}
-    return {**whole(skipped, "", "", None), "id": None}, ""
+    answered = {**whole(skipped, "", "", None), "id": None}
+    return answered, _notes([], options, answered)
 
 
-def _answered(options: Options, found: dict[str, Any], helper: Helper, began: float, *, stay: bool) -> Answer:
+def _notes(notes: Sequence[str], options: Options, answered: Answer) -> list[str]:
+    """Lines for people; where nobody has configured anything and something went wrong, what was used instead."""
+    try:
+        shipped = answered["outcome"] not in _WELL and is_shipped(options, os.environ, os.getcwd())  # noqa: PTH109  # pathlib is slow to import
+    except OSError:
+        shipped = False  # a folder that is gone, which the answer tells
+    return [f"driftd: {one}" for one in (*notes, told.SHIPPED if shipped else "") if one]
+
+
+def _answered(
+    options: Options, found: dict[str, Any], helper: Helper, began: float, *, stay: bool
+) -> tuple[Answer, str]:
+    """The answer, and what is to be said where others cannot be told that the service runs."""
     from driftd.startup.starter import Starter
 
     starter = Starter(found["database"], timeout=options.timeout or found["timeout_s"], began=began)
     try:
         answered = starter.answer(alone=lambda window: helper.child().run(window))
-        if stay:
-            starter.stay(inheritable=True)
+        staying = not stay or starter.stay(inheritable=True) is not None
     finally:
         starter.close()
-    return {**answered, "target": answered["target"] or found["target"]}
+    # Without a window there is no lock either, which the answer's error tells.
+    untold = "" if staying or answered["outcome"] == "skipped" else not_told(starter.inuse_path)
+    return {**answered, "target": answered["target"] or found["target"]}, untold
+
+
+def _bug(error: Exception) -> str:
+    return f"driftd: a bug in driftd, which goes on without it: {type(error).__name__}: {error}"
 
 
 def start(command: Sequence[str]) -> int:

@@ -96,6 +96,13 @@ def _flags(asked: Asked, environment: Mapping[str, str], directory: Path) -> dic
     bare = asked.url is not None and asked.config is None and asked.target is None
     if bare and not models and not environment.get("DRIFTD_MODELS"):
         models = asked.otherwise
+        if not models:
+            raise ConfigurationError(
+                f"the models of {asked.url} are not known",
+                code="target-missing",
+                why="neither models nor a target was given, and no configuration that was found has a target of that path",
+                fix='give models="package.module:attribute", or target= and config=, or set DRIFTD_MODELS',
+            )
     if models:
         flags["models"] = models
     # The models are those of this very process, so its interpreter and its import path find them.

@@ -66,8 +66,22 @@ def step_aside(database: str) -> bool:
         if running is None or not running.held:
             return False
         running.held = False
-        lock_file.free(running.descriptor)
+        _let_go(running.descriptor, database)
         return True
+
+
+def _let_go(descriptor: int, database: str) -> None:
+    """Holds the lock no longer, under the same number: it may have been given out.
+
+    A child that was forked shares what is open, and runs on the schema all the same: to free the lock would free it for both.
+    """
+    try:
+        anew = lock_file.open_lock(database + lock_file.INUSE, database)
+    except OSError:
+        lock_file.free(descriptor)
+        return
+    os.dup2(anew, descriptor, inheritable=os.get_inheritable(descriptor))
+    os.close(anew)
 
 
 def stay(database: str, *, inheritable: bool = False) -> int | None:
@@ -103,7 +117,7 @@ def end(database: str) -> None:
             return
         del _running[database]
         if running.descriptor >= 0:
-            lock_file.unlock(running.descriptor)
+            os.close(running.descriptor)  # and not freed: children that were forked still run on the schema
 
 
 def _lock(running: _Running, database: str) -> bool:

@@ -7,6 +7,7 @@ needs little of the standard library, and the socket only where a daemon answers
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     Document = dict[str, Any]
 
 SHORTEST, LONGEST = 0.005, 0.05  # seconds between two looks at a lock that somebody holds
+LONGEST_WINDOW = 3600.0  # seconds; the daemon waits no longer either
 _LARGEST_ANSWER = 16 * 1024 * 1024
 
 
@@ -37,7 +39,7 @@ class Starter:
 
     Args:
         database: the path of the file.
-        timeout: seconds from `began` until the service starts whatever has come of it.
+        timeout: seconds from `began` until the service starts whatever has come of it; an hour at most.
         began: time.monotonic(); None for now.
 
     `id` is the window's, `until` its end on time.monotonic(), `database` the real path, `answered` the answer once it is there.
@@ -48,7 +50,7 @@ class Starter:
         self, database: str | os.PathLike[str], *, timeout: float = 15.0, began: float | None = None
     ) -> None:
         self.began = time.monotonic() if began is None else began
-        self.until = self.began + timeout
+        self.until = self.began + min(timeout, LONGEST_WINDOW)
         self.id = os.urandom(12).hex()
         self._given = os.fspath(database)
         try:
@@ -187,7 +189,8 @@ class Starter:
         try:
             lock_file.write_body(self._descriptor, self._body)
         except OSError as error:
-            self._untold = _reason(error)
+            read_only = error.errno == errno.EBADF  # who may not write it has opened it for reading
+            self._untold = "the lock file may only be read" if read_only else _reason(error)
 
     # --- the answer
 
@@ -217,7 +220,7 @@ class Starter:
                 answer = client.do_window(self.id, database=self.database)
         except ClientError:
             return None
-        return answer if isinstance(answer.get("outcome"), str) else None
+        return answer if answers.is_answer(answer) else None
 
     def _through_files(self) -> Document | None:
         """None at the deadline, and as soon as no daemon serves the database any more."""
@@ -261,7 +264,7 @@ class Starter:
         except (OSError, ValueError, RecursionError):
             return None
         fits = isinstance(answer, dict) and answer.get("id") == self.id
-        return answer if fits and isinstance(answer.get("outcome"), str) else None
+        return answer if fits and answers.is_answer(answer) else None
 
     def _alone(self, alone: Callable[[Starter], Document] | None) -> Document:
         if self._body["socket"] is not True:
@@ -282,7 +285,11 @@ class Starter:
 
     def _late(self) -> Document:
         if self._asked:
-            return self._own("unknown", answers.unknown(self.database, self.until - self.began))
+            daemon = lock_file.holder_of(self._daemon_path) or {}
+            pid = daemon["pid"] if isinstance(daemon.get("pid"), int) else None
+            # Elsewhere that number is another process's.
+            state = _state(pid) if pid and daemon.get("host") == os.uname().nodename else ""
+            return self._own("unknown", answers.unknown(self.database, self.until - self.began, pid, state))
         return self._own("deferred", answers.queued(self.database, {}))
 
     def _own(self, outcome: str, error: dict[str, str]) -> Document:
@@ -334,6 +341,11 @@ def _started() -> float | None:
         return int(_read("/proc/self/stat").rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
     except (ValueError, IndexError):
         return None
+
+
+def _state(pid: int) -> str:
+    """`is stopped` of a process that is; "" otherwise, and where /proc does not tell."""
+    return "is stopped" if _read(f"/proc/{pid}/stat").rpartition(")")[2].split()[:1] in (["T"], ["t"]) else ""
 
 
 def _read(path: str) -> str:

@@ -26,70 +26,95 @@ PROBES = 3  # so often is a lock tried that somebody may hold for the moment of 
 PROBE = 0.002  # seconds between them
 
 
+class _Watched:
+    """The startup lock of one database: its open file, and the id that was seen there last, and when."""
+
+    def __init__(self, database: str) -> None:
+        self.guard = threading.Lock()  # one for each: a file system that hangs must not hang another target
+        self._path = database + lock_file.STARTUP
+        self._descriptor: int | None = None
+        self._seen = ("", 0.0, 0.0)  # with time.monotonic() and time.time()
+
+    def starting(self) -> Opened | None:
+        descriptor = self._file()
+        try:
+            if descriptor is None or not lock_file.is_held(descriptor):
+                return None
+            body = lock_file.read_body(descriptor)
+        except OSError:
+            return None  # a file system that does not lock: then no starter could open a window either
+        name = id_of(body)
+        if name is None:
+            return None
+        if self._seen[0] != name:
+            self._seen = (name, time.monotonic(), time.time())
+        _, seen, wall = self._seen
+        return opened(body, seen=seen, wall=wall, boot_id=processes.boot_id())
+
+    def still_open(self, window: str) -> bool:
+        if self._descriptor is None:
+            return False
+        try:
+            # The lock first: who has taken it since has cleared or replaced what stood there.
+            held = lock_file.is_held(self._descriptor)
+            return held and lock_file.read_body(self._descriptor).get("id") == window
+        except OSError:
+            return False
+
+    def close(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _file(self) -> int | None:
+        if self._descriptor is not None:
+            if lock_file.still_there(self._descriptor, self._path):
+                return self._descriptor
+            self.close()
+        try:
+            self._descriptor = lock_file.open_existing(self._path, os.O_RDONLY)
+        except (OSError, ValueError):
+            return None  # nobody has ever started there, or it is no lock
+        return self._descriptor
+
+
 class StartupLocks:
     """Looks at the startup locks of databases, through one open file each. May be used from any thread."""
 
     def __init__(self) -> None:
-        self._files: dict[str, int] = {}
-        # Of each database the id that was seen last, and when: time.monotonic(), time.time().
-        self._seen: dict[str, tuple[str, float, float]] = {}
-        self._guard = threading.Lock()
+        self._watched: dict[str, _Watched] = {}
+        self._guard = threading.Lock()  # of the dictionary: never held while a file is asked
 
     def starting(self, database: str) -> Opened | None:
         """The window that is open now; None while nobody starts, or its starter has not written yet."""
         with self._guard:
-            descriptor = self._file(database)
-            try:
-                if descriptor is None or not lock_file.is_held(descriptor):
-                    return None
-                body = lock_file.read_body(descriptor)
-            except OSError:
-                return None  # a file system that does not lock: then no starter could open a window either
-            name = id_of(body)
-            if name is None:
-                return None
-            if self._seen.get(database, ("",))[0] != name:
-                self._seen[database] = (name, time.monotonic(), time.time())
-            _, seen, wall = self._seen[database]
-            return opened(body, seen=seen, wall=wall, boot_id=processes.boot_id())
+            watched = self._watched.setdefault(database, _Watched(database))
+        with watched.guard:
+            return watched.starting()
 
     def still_open(self, database: str, window: str) -> bool:
         """Is the window of that id still open? A few microseconds; `starting` has found it before."""
         with self._guard:
-            descriptor = self._files.get(database)
-            if descriptor is None:
-                return False
-            try:
-                # The lock first: who has taken it since has cleared or replaced what stood there.
-                return lock_file.is_held(descriptor) and lock_file.read_body(descriptor).get("id") == window
-            except OSError:
-                return False
+            watched = self._watched.get(database)
+        if watched is None:
+            return False
+        with watched.guard:
+            return watched.still_open(window)
 
     def forget(self, database: str) -> None:
-        """Closes the file of a database that is served no longer."""
+        """Closes the file of a database that is served no longer; not while it hangs, for this is called on a loop."""
         with self._guard:
-            self._seen.pop(database, None)
-            descriptor = self._files.pop(database, None)
-            if descriptor is not None:
-                os.close(descriptor)
+            watched = self._watched.pop(database, None)
+        if watched is not None and watched.guard.acquire(blocking=False):
+            try:
+                watched.close()
+            finally:
+                watched.guard.release()
 
     def forget_all(self) -> None:
         """Closes every file."""
-        for database in list(self._files):
+        for database in list(self._watched):
             self.forget(database)
-
-    def _file(self, database: str) -> int | None:
-        path = database + lock_file.STARTUP
-        descriptor = self._files.get(database)
-        if descriptor is not None:
-            if lock_file.still_there(descriptor, path):
-                return descriptor
-            os.close(self._files.pop(database))
-        try:
-            descriptor = self._files[database] = lock_file.open_existing(path, os.O_RDONLY)
-        except (OSError, ValueError):
-            return None  # nobody has ever started there, or it is no lock
-        return descriptor
 
 
 @contextmanager
@@ -115,7 +140,7 @@ def keep_out(database: str) -> Iterator[bool]:
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """As a bool: nobody else runs on this schema. `warning` says why that could not be told for sure, "" where it could."""
+    """As a bool: nobody else runs on this schema, as far as can be told. `warning` says why it cannot, "" where it can."""
 
     alone: bool
     warning: str = ""
@@ -138,12 +163,13 @@ def use_alone(database: str) -> Iterator[Use]:
         yield Use(alone=True)
         return
     except (OSError, ValueError) as error:
-        yield Use(alone=True, warning=_untold(path, error))
+        # Somebody may hold what this user may not open: what cannot be told is no proof.
+        yield Use(alone=False, warning=_untold(path, error))
         return
     try:
         alone, warning = _tried(descriptor), ""
     except OSError as error:
-        alone, warning = True, _untold(path, error)
+        alone, warning = True, _untold(path, error)  # where nothing can be locked, no service has
     try:
         yield Use(alone=alone, warning=warning)
     finally:

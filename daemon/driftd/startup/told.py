@@ -12,6 +12,10 @@ if TYPE_CHECKING:
 _LINE = "\n"
 SHOWN = 5  # operations in a line; a log is read, not counted
 IN_USE = "in-use"
+SHIPPED = (
+    "no driftd.toml here: the shipped configuration was used, for the MCP Task Orchestrator; "
+    "yours: --config FILE, or start it in its folder"
+)
 
 
 def lines(answer: Document, flags: str = "") -> list[str]:
@@ -33,8 +37,12 @@ def lines(answer: Document, flags: str = "") -> list[str]:
     if len(answer["blocked"]) > SHOWN:
         told.append(f"blocked: and {len(answer['blocked']) - SHOWN} more")
     if waiting or answer["blocked"]:
-        told.append(f"see them with their rows: driftd apply{flags} --dry-run")
-    told += _advice(answer)
+        # A daemon has looked already, and shows it without a look of one's own.
+        by_daemon = answer.get("by") == "daemon"
+        told.append(
+            f"see them with their rows: driftd {'status' if by_daemon else f'apply{flags} --dry-run'}"
+        )
+    told += [_survivors(put_off, flags)] if put_off else _advice(answer)
     told += [f"warning: {text}" for text in answer.get("warnings", ())]
     target = answer.get("target")
     head = f"driftd: {target}" if target else "driftd"
@@ -78,6 +86,13 @@ _WORDS = {"skipped": "no startup window", "unknown": "outcome unknown"}
 def _advice(answer: Document) -> list[str]:
     error = answer["error"]
     return [error["fix"]] if error and error.get("fix") else []
+
+
+def _survivors(operations: Sequence[Document], flags: str) -> str:
+    """What to do about operations that wait for other services."""
+    ids = [one["operation"] for one in operations if one.get("operation")]
+    approving = "".join(f" --approve {one}" for one in ids[:SHOWN] or ["ID"])
+    return f"stop those services and start one, or, if their code survives it, approve it: driftd apply{flags}{approving}"
 
 
 def _took(milliseconds: float) -> str:

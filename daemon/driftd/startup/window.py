@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from driftd.startup.answers import broken, whole
+from driftd.startup.answers import broken, not_told, whole
 from driftd.startup.places import Asked, Place, placed
 from driftengine.errors import DriftError
 
@@ -186,8 +186,7 @@ class Attempt:
     def _staying(self, starter: Starter, found: Answer) -> Answer:
         if starter.stay() is not None or found.outcome == "skipped":
             return found  # without a window there is no lock either, which the answer's error tells
-        told = f"others cannot be told that this service runs: {starter.inuse_path} cannot be locked"
-        return replace(found, warnings=(*found.warnings, told))
+        return replace(found, warnings=(*found.warnings, not_told(starter.inuse_path)))
 
     def give_up(self) -> None:
         """From another thread: frees the locks now. What has not been committed by then is rolled back."""

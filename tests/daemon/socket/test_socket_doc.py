@@ -118,6 +118,7 @@ RECORDED: dict[str, dict[str, Any]] = {
     "where": {
         "target": "app",
         "database": "/srv/app/app.db",
+        "path": "/srv/app/app.db",
         "timeout_s": 15.0,
         "config": "/srv/app/driftd.toml",
         "directory": None,

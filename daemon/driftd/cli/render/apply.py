@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Any
 
 from driftd.cli.render.common import approvals, hints, operation_text, waiting_lines
@@ -9,7 +10,7 @@ from driftd.cli.render.error import render_error_document
 from driftd.cli.text import Look, duration, escape, plural
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 _STYLES = {
     "up_to_date": ("Up to date", "green"),
@@ -21,8 +22,18 @@ _STYLES = {
 }
 
 
-def render_apply(document: Mapping[str, Any], look: Look, *, flags: str = "", dry_run: bool = False) -> str:
-    """Outcome, backup, held and blocked operations with their rows, the error if any, and the next command."""
+def render_apply(
+    document: Mapping[str, Any],
+    look: Look,
+    *,
+    flags: str = "",
+    approve: Sequence[str] = (),
+    dry_run: bool = False,
+) -> str:
+    """Outcome, backup, held and blocked operations with their rows, the error if any, and the next command.
+
+    `flags` and `approve` are what was typed, to be typed again.
+    """
     lines = [_outcome(document, look, dry_run=dry_run)]
     lines += _backup(document.get("backup"), look)
     lines += [f"  {operation_text(one, look)}" for one in document.get("applied", ())]
@@ -39,7 +50,8 @@ def render_apply(document: Mapping[str, Any], look: Look, *, flags: str = "", dr
     lines += [look.wrap(f"warning: {escape(text)}", 2, 4) for text in document.get("warnings", ())]
     if document["error"]:
         lines += ["", render_error_document(document["error"], look)]
-    lines += _next(document, flags, look, dry_run=dry_run)
+    given = "".join(f" --approve {escape(shlex.quote(word))}" for word in approve)
+    lines += _next(document, flags, given, look, dry_run=dry_run)
     return "\n".join(lines)
 
 
@@ -80,11 +92,13 @@ def _operations(document: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     return {one["id"]: one for one in plan["operations"]} if plan else {}
 
 
-def _next(document: Mapping[str, Any], flags: str, look: Look, *, dry_run: bool) -> list[str]:
+def _next(document: Mapping[str, Any], flags: str, approved: str, look: Look, *, dry_run: bool) -> list[str]:
     lines = []
+    # What was applied needs no approval again, and its id names nothing any more.
+    again = flags if document["outcome"] == "migrated" and not dry_run else f"{flags}{approved}"
     if dry_run and document["outcome"] == "migrated":
         plan = f" --plan {escape(document['plan_id'])}" if document.get("plan_id") else ""
-        lines.append((f"driftd apply{flags}{plan}", "apply exactly this"))
+        lines.append((f"driftd apply{again}{plan}", "apply exactly this"))
     lines += approvals(document["held"], _operations(document), flags)
     if document["blocked"]:
         rows = all(one.get("rows") for one in document["blocked"])
@@ -93,9 +107,9 @@ def _next(document: Mapping[str, Any], flags: str, look: Look, *, dry_run: bool)
             if rows
             else "put that right, then see what would happen"
         )
-        lines.append((f"driftd apply{flags} --dry-run", purpose))
+        lines.append((f"driftd apply{again} --dry-run", purpose))
     if document["outcome"] == "deferred":
-        lines.append((f"driftd apply{flags}", "try again"))
+        lines.append((f"driftd apply{again}", "try again"))
     if document["error"] and document["error"].get("code"):
         lines.append((f"driftd explain {escape(document['error']['code'])}", "learn more"))
     return hints(lines, look)

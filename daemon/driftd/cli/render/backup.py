@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from driftd.cli.render.common import hints
 from driftd.cli.render.history import when
-from driftd.cli.text import Look, cut, escape, plural, size, table
+from driftd.cli.text import Look, escape, plural, size, table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,7 +42,7 @@ def render_list(document: Mapping[str, Any], look: Look, *, flags: str = "") -> 
         )
         for backup in backups
     ]
-    head, *rest = [cut(line, look.width) for line in table(rows, right=frozenset({2}))]
+    head, *rest = [look.cut(line, look.width) for line in table(rows, right=frozenset({2}))]
     total = sum(backup["size_bytes"] for backup in backups)
     return "\n".join(
         [

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from typing import TYPE_CHECKING, Any
 
-from driftd.cli.text import Look, cut, escape, plural
+from driftd.cli.text import Look, escape, plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -25,6 +26,10 @@ _PHRASES = {
     "change_collation": "change collation of",
     "change_generated": "change expression of",
 }
+# Where a row is named by several columns, or shown by several, the engine gives one text: each value as SQL writes it.
+_LITERAL = r"(?:[xX]?'(?:[^']|'')*'|NULL|[-+.\w]+)"
+_SEVERAL = re.compile(rf"{_LITERAL}(?:, {_LITERAL})+")
+_OVER_COLUMNS = {"unique", "index", "foreign_key"}
 HELD_RISKS = {"destructive", "manual"}
 
 
@@ -114,7 +119,7 @@ def waiting_lines(
     for item in items:
         operation = {**operations.get(item["operation"], {}), **item}
         lines += ["", f"    {_waiting_label(operation, look)}", look.wrap(escape(item["reason"]), 8)]
-        lines += row_lines(item, look)
+        lines += row_lines(operation, look)
     return lines
 
 
@@ -167,17 +172,26 @@ def row_lines(item: Mapping[str, Any], look: Look) -> list[str]:
     count = max(item.get("count") or 0, len(rows))
     more = "" if count <= SHOWN_ROWS else ", the first of them"
     lines = [look.paint(f"        {plural(count, 'row')}{more} (key: value)", "dim")]
-    return [*lines, *(f"          {cut(_row(row), look.width - 12)}" for row in rows[:SHOWN_ROWS])]
+    kind = item.get("kind") or ""
+    texts = (_row(row, kind) for row in rows[:SHOWN_ROWS])
+    return [*lines, *(f"          {look.cut(text, look.width - 12)}" for text in texts)]
 
 
-def _row(row: object) -> str:
+def _row(row: object, kind: str) -> str:
     if isinstance(row, dict) and {"key", "value"} >= row.keys():
-        return f"{_value(row.get('key'))}: {_value(row.get('value'))}"
+        key, value = row.get("key"), row.get("value")
+        listed = kind == "drop_table" or (kind.partition("_")[2] in _OVER_COLUMNS and _is_list(value))
+        shown = escape(value) if listed and isinstance(value, str) else _value(value)
+        return f"{escape(key) if _is_list(key) else _value(key)}: {shown}"
     if isinstance(row, dict):
         return ", ".join(f"{escape(name)}={_value(value)}" for name, value in row.items())
     if isinstance(row, (list, tuple)):
         return ", ".join(_value(value) for value in row)
     return _value(row)
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, str) and _SEVERAL.fullmatch(value) is not None
 
 
 def _value(value: object) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from driftd.cli.render.common import operation_text, painted_sign, sign_of, waiting_lines
 from driftd.cli.render.plan import count_line
-from driftd.cli.text import Look, cells, cut, duration, escape, plural, size
+from driftd.cli.text import Look, cells, duration, escape, plural, size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -141,12 +141,12 @@ def waits_lines(entry: Entry, look: Look) -> list[str]:
 def operation_rows(
     operations: Sequence[Mapping[str, Any]], look: Look, *, indent: int, approved: Sequence[str] = ()
 ) -> list[str]:
-    """A line for each operation, cut to the width: `+ add column priority (task)`."""
+    """A line for each operation, cut to the width of a terminal: `+ add column priority (task)`."""
     rows = []
     for operation in operations:
         mark = "  approved" if operation["id"] in approved else ""
         # Cut before it is painted: escape sequences take no room on the screen.
-        plain = cut(operation_text(operation, Look()), look.width - indent - len(mark))
+        plain = look.cut(operation_text(operation, Look()), look.width - indent - len(mark))
         sign = painted_sign(sign_of(operation["kind"]), look)
         rows.append(f"{' ' * indent}{sign}{plain[1:]}{look.paint(mark, 'yellow')}")
     return rows
@@ -229,7 +229,8 @@ def _last(
     told = f"last migration: {when}, {plural(migration['operations'], 'operation')}"
     told += f", {escape(migration['migration_id'])}"
     if verbose and migration.get("allowed_by"):
-        told += f", allowed by {escape(migration['allowed_by'])}"
+        by = escape(migration["allowed_by"])
+        told += f", {by}" if by.startswith("approved by ") else f", allowed by {by}"
     return [look.paint(look.wrap(told, 4, 6), "dim")]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from driftd.cli.text import Look, cut, table
+from driftd.cli.text import Look, table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +23,7 @@ def render_explanation(found: Explanation, look: Look) -> str:
 
 def render_codes(known: Sequence[Explanation], look: Look) -> str:
     """Every code with its first sentence."""
-    lines = [cut(line, look.width) for line in table([(one.code, one.summary) for one in known])]
+    lines = [look.cut(line, look.width) for line in table([(one.code, one.summary) for one in known])]
     return "\n".join([*lines, "", "  (driftd explain CODE tells all of one)"])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from driftd.cli.render.common import database_of, hints, operation_text
-from driftd.cli.text import Look, cut, escape, plural, table
+from driftd.cli.text import Look, escape, plural, table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,7 +38,7 @@ def render_history(document: Mapping[str, Any], look: Look, *, whole: bool = Fal
     # A column that says the same on every line only takes room from those who allowed it.
     if {row[3] for row in rows[1:]} == {"migration"}:
         rows = [row[:3] + row[4:] for row in rows]
-    head, *rest = [cut(line, look.width) for line in table(rows, right=frozenset({2}))]
+    head, *rest = [look.cut(line, look.width) for line in table(rows, right=frozenset({2}))]
     lines = [f"{name}  {database_of(document)}", "", look.paint(head, "bold"), *rest]
     shown = next((one["migration_id"] for one in reversed(migrations) if one.get("migration_id")), "")
     if shown:

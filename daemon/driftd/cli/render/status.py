@@ -19,7 +19,7 @@ from driftd.cli.render.entry import (
     tail,
 )
 from driftd.cli.render.error import render_error_document
-from driftd.cli.text import Look, cells, cut, escape, plural, size
+from driftd.cli.text import Look, cells, escape, plural, size
 from driftd.entry import needs_attention
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ def _table(entries: Sequence[Document], look: Look, now: datetime | None) -> lis
     """A line for each target: name, state, for how long, what there is to tell, and the end of its path."""
     rows = [
         (
-            cut(escape(entry["target"]), _NAME_WIDTH),
+            look.cut(escape(entry["target"]), _NAME_WIDTH),
             state_word(entry),
             ago(entry.get("since"), now),
             _note(entry),
@@ -214,8 +214,9 @@ def _table(entries: Sequence[Document], look: Look, now: datetime | None) -> lis
     for entry, row in zip(entries, rows, strict=True):
         name, word, *rest = (pad(text, width) for text, width in zip(row, widths, strict=True) if width)
         parts = [look.paint(name, "bold"), look.paint(word, state_style(entry)), *rest]
-        if room >= _PATH_WIDTH:
-            parts.append(look.paint(tail(escape(entry["database"]), room), "dim"))
+        path = escape(entry["database"])
+        if look.whole or room >= _PATH_WIDTH:
+            parts.append(look.paint(path if look.whole else tail(path, room), "dim"))
         lines.append(f"  {'  '.join(parts)}".rstrip())
     return lines
 
@@ -268,7 +269,7 @@ def _holders(told: Document | None, own: int, look: Look) -> list[str]:
     for pid, held in others.items():
         ways = ", ".join(dict.fromkeys(escape(one["how"]) for one in held))
         user = escape(held[0].get("user") or "unknown user")
-        lines.append(cut(f"      pid {pid}, {user}, {ways}: {escape(held[0]['command'])}", look.width))
+        lines.append(look.cut(f"      pid {pid}, {user}, {ways}: {escape(held[0]['command'])}", look.width))
     if told.get("unseen"):
         unseen = plural(told["unseen"], "process", "processes")
         lines.append(f"      {unseen} may not be looked at by the daemon's user")

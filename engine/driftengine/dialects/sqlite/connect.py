@@ -36,12 +36,14 @@ class Location:
     """Where a database is.
 
     `url` is as it was given; `path` is real and absolute (symbolic links followed), and it is the name by which locks,
-    backups and messages know the database; `read_only` when the URL says so.
+    backups and messages know the database; `read_only` when the URL says so. `named` is the path before links were
+    followed, "" where it came by no URL.
     """
 
     url: str
     path: Path
     read_only: bool = False
+    named: str = ""
 
     def __str__(self) -> str:
         return str(self.path)
@@ -78,7 +80,7 @@ def parse_url(url: str, *, directory: Path | None = None) -> Location:
             why=f"the URL {url} names it as a database",
             fix="name the database file itself",
         )
-    return Location(url, path, read_only)
+    return Location(url, path, read_only, str(base / name))
 
 
 def _split(url: str) -> tuple[str, dict[str, str]]:

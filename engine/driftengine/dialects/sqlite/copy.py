@@ -11,10 +11,20 @@ import os
 import sqlite3
 import time
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from driftengine.dialects.sqlite.connect import Location, connect, deadline, file_uri, state_of, translated
+from driftengine.dialects.sqlite.connect import (
+    Location,
+    connect,
+    data_version,
+    deadline,
+    file_uri,
+    state_of,
+    translated,
+)
+from driftengine.dialects.sqlite.transaction import patiently
 from driftengine.dialects.sqlite.verify import (
     Snapshot,
     Verification,
@@ -37,6 +47,7 @@ PAGES_A_STEP = 2_000  # 8 MB of 4 kB pages: some milliseconds between two looks 
 LOCK_TIMEOUT = 5.0  # seconds that opening a source waits for a lock, where the deadline is not nearer
 PATIENCE = 10.0  # seconds of nothing but "busy" before a copy without a deadline gives up
 CHECKPOINT_FILES = ("-journal", "-wal", "-shm")
+TRIES = 5  # to be faster than those who write, between the saving of what is there and its replacement
 JOURNAL_HEADER = 28  # bytes; https://www.sqlite.org/fileformat.html#the_rollback_journal
 
 
@@ -113,6 +124,7 @@ class _Pace:
     progress: CopyProgress | None
     deadline_at: float | None
     yielding: bool = False
+    unmoved: Callable[[], bool] = lambda: True
     left_before: int | None = None
     stuck_since: float = field(default_factory=time.monotonic)
 
@@ -142,8 +154,15 @@ class _Pace:
                 why=f"{total - remaining} of {total} pages were copied; nothing was changed",
                 fix="give more time",
             )
+        # The first page that is copied has brought the write lock; behind the last one it is committed.
+        if not busy and status != sqlite3.SQLITE_DONE and not self.unmoved():
+            raise _MovedError
         if self.progress is not None and not busy:
             self.progress(total - remaining, total)
+
+
+class _MovedError(Exception):
+    """Somebody has committed since what was there was saved."""
 
 
 def writer_has_begun(path: Path) -> bool:
@@ -164,9 +183,11 @@ def writer_has_begun(path: Path) -> bool:
         return True  # it is there and we may not read it: give way
 
 
-def _run(source: sqlite3.Connection, target: sqlite3.Connection, pace: _Pace) -> None:
+def _run(
+    source: sqlite3.Connection, target: sqlite3.Connection, pace: _Pace, pages: int | None = None
+) -> None:
     with translated(Location("", pace.path)):
-        source.backup(target, pages=PAGES_A_STEP, progress=pace, sleep=0.01)
+        source.backup(target, pages=pages or PAGES_A_STEP, progress=pace, sleep=0.01)
 
 
 def _create_file(path: Path, mode: int) -> None:
@@ -224,10 +245,14 @@ def restore_into(
     copy: Path,
     target: Location,
     *,
+    save: Callable[[], None] | None = None,
     progress: CopyProgress | None = None,
     deadline_at: float | None = None,
 ) -> None:
     """Writes the copy's content into the live file, in one transaction: all of it, or nothing.
+
+    `save` is called before, where there is a content: it puts that by, and nothing can be committed between it and the
+    writing. In WAL mode it may be called again, where somebody was faster.
 
     Connections of others may stay open, and see the old content until the end. The journal mode stays what it was. A
     missing or empty target is made. A writer that does not end stops it at the deadline (without one: after 10 s) with
@@ -238,26 +263,107 @@ def restore_into(
     with contextlib.ExitStack() as stack:
         source = stack.enter_context(contextlib.closing(connect(Location("", copy), write=False)))
         # No waiting inside SQLite: the progress callback decides how long a lock is worth.
-        live = stack.enter_context(
-            contextlib.closing(connect(target, write=True, create=fresh, timeout=0.05))
+        live = patiently(
+            lambda: connect(target, write=True, create=fresh, timeout=0.05), _give_up_at(deadline_at)
         )
+        stack.enter_context(contextlib.closing(live))
         stack.enter_context(translated(target))
         if before == "missing":
             _give_rights(target.path, copy.stat())
         journal_mode = live.execute("PRAGMA journal_mode").fetchone()[0]
         _same_page_size(source, live, copy, target, fresh=fresh)
-        with _reading(source):
-            expected = snapshot_of(source)
+        log = journal_mode == "wal"
+        stack.enter_context(_reading(source))
+        if fresh or save is None:
+            _run(source, live, _Pace(target.path, progress, deadline_at))
+        elif log:
+            _replace_in_wal(source, live, target, save, progress, deadline_at)
+        else:
+            with _writers_kept_out(live, target.path, deadline_at):
+                stack.enter_context(_keeping_its_lock(live))
+                save()
             _run(source, live, _Pace(target.path, progress, deadline_at))
         if live.execute("PRAGMA journal_mode").fetchone()[0] != journal_mode:
             live.execute(f"PRAGMA journal_mode = {journal_mode}")
-        if snapshot_of(live) != expected:
+        expected, found = snapshot_of(source), snapshot_of(live)
+        if log:  # somebody who waited may have written since, and the pages with it
+            found = replace(found, page_count=expected.page_count)
+        if found != expected:
             raise BackupError(
                 f"{target} is not what the backup holds",
                 code="backup-restore",
                 why="its pages or its schema differ from those of the copy; another program may have written since",
                 fix=f"stop the programs that use {target}, then restore again",
             )
+
+
+def _give_up_at(deadline_at: float | None) -> float:
+    return time.monotonic() + PATIENCE if deadline_at is None else deadline_at
+
+
+@contextlib.contextmanager
+def _keeping_its_lock(live: sqlite3.Connection) -> Iterator[None]:
+    """With a rollback journal: what is locked stays locked to the end of the block, through several transactions.
+
+    A copy is not written to a connection that has a transaction open, but its lock can outlast one:
+    https://www.sqlite.org/pragma.html#pragma_locking_mode. Not before the write lock is there: who keeps a read lock while
+    it waits for that one keeps the writer from its COMMIT.
+    """
+    live.execute("PRAGMA locking_mode = EXCLUSIVE")
+    try:
+        yield
+    finally:
+        # This lets go of the lock, and of the journal, which a connection that locks exclusively keeps.
+        for setting in ("locking_mode = NORMAL", "journal_mode = PERSIST", "journal_mode = DELETE"):
+            live.execute(f"PRAGMA {setting}").fetchall()
+
+
+def _replace_in_wal(
+    source: sqlite3.Connection,
+    live: sqlite3.Connection,
+    target: Location,
+    save: Callable[[], None],
+    progress: CopyProgress | None,
+    deadline_at: float | None,
+) -> None:
+    """Saves under the write lock, and writes under another one, if nobody has committed in between; else once more."""
+    # Never all pages in one step: the first one brings the lock under which it is seen whether anybody has committed.
+    pages = max(1, min(PAGES_A_STEP, number(source, "PRAGMA page_count") - 1))
+    with contextlib.closing(connect(target, write=False)) as watching:
+        for _ in range(TRIES):
+            with _writers_kept_out(live, target.path, deadline_at):
+                save()
+                version = data_version(watching)
+            unmoved = partial(_is_at, watching, version)
+            pace = _Pace(target.path, progress, deadline_at, unmoved=unmoved)
+            with contextlib.suppress(_MovedError):
+                _run(source, live, pace, pages)
+                return
+    raise BusyError(
+        f"{target} is in use",
+        code="database-busy",
+        why="another program wrote to it each time when its content had been saved; nothing was changed",
+        fix="stop the programs that write to it, then try again",
+    )
+
+
+def _is_at(watching: sqlite3.Connection, version: int) -> bool:
+    return data_version(watching) == version
+
+
+@contextlib.contextmanager
+def _writers_kept_out(live: sqlite3.Connection, path: Path, deadline_at: float | None) -> Iterator[None]:
+    """Holds the write lock. Raises BusyError where somebody holds it until the deadline."""
+
+    def begin() -> None:
+        with translated(Location("", path)):
+            live.execute("BEGIN IMMEDIATE")
+
+    patiently(begin, _give_up_at(deadline_at))
+    try:
+        yield
+    finally:
+        live.execute("ROLLBACK")
 
 
 def _give_rights(path: Path, like: os.stat_result) -> None:
@@ -335,10 +441,15 @@ class DatabaseFiles:
         return verify_copy(path, deadline_at=deadline_at)
 
     def restore(
-        self, copy: Path, *, progress: CopyProgress | None = None, deadline_at: float | None = None
+        self,
+        copy: Path,
+        *,
+        save: Callable[[], None] | None = None,
+        progress: CopyProgress | None = None,
+        deadline_at: float | None = None,
     ) -> None:
         """As `restore_into`."""
-        restore_into(copy, self.location, progress=progress, deadline_at=deadline_at)
+        restore_into(copy, self.location, save=save, progress=progress, deadline_at=deadline_at)
 
     def losses(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import sqlite3
 import subprocess
@@ -119,6 +120,57 @@ def test_a_missing_value_can_be_given_as_a_flag(migrated: Path) -> None:
     assert "driftd apply --url sqlite:///app.db --models schema.sql --backfill task.owner=EXPR" in shown
     settled(driftd("apply", *BARE, "--backfill", "task.owner=upper(title)", folder=migrated), 0)
     assert execute(migrated, "SELECT owner FROM task ORDER BY id") == [("ONE",), ("TWO",)]
+
+
+def test_what_a_dry_run_advises_does_what_it_showed(migrated: Path) -> None:
+    """The command to type next repeats the approvals and the values that the dry run was given."""
+    (migrated / "schema.sql").write_text(OWNED.replace(" code TEXT,", ""))
+    given = ("--approve", "drop-column", "--backfill", "task.owner='a b'")
+    shown = settled(driftd("apply", *BARE, *given, "--dry-run", folder=migrated), 0).out
+    pasted = next(line for line in shown.splitlines() if "--plan" in line)
+    assert "--approve drop-column --plan " in pasted
+    settled(driftd(*shlex.split(pasted)[1:], folder=migrated), 0)
+    assert execute(migrated, "SELECT * FROM task") == [(1, "one", "a b"), (2, "two", "a b")]
+
+
+def test_a_missing_value_cannot_be_approved(migrated: Path) -> None:
+    """There would still be none: refused with the ways to give one, not blocked by rows that are as they should be."""
+    (migrated / "schema.sql").write_text(OWNED)
+    done = driftd("apply", *BARE, "--approve", "value-needed", folder=migrated)
+    assert (done.code, done.out) == (2, "")
+    assert "error[value-needed]: task.owner cannot be approved: it has no value for old rows" in done.err
+    assert "--backfill task.owner=EXPR" in done.err
+
+
+def test_a_drop_that_loses_nothing_says_so(migrated: Path) -> None:
+    """A column of NULLs and a table without rows are held all the same, and the reason tells that they hold nothing."""
+    (migrated / "schema.sql").write_text(
+        AFTER + "CREATE TABLE note (id INTEGER PRIMARY KEY, body TEXT, at TEXT);"
+    )
+    settled(driftd("apply", *BARE, folder=migrated), 1)
+    execute(migrated, "UPDATE task SET code = NULL")
+    (migrated / "schema.sql").write_text(AFTER)
+    reasons = {
+        one["kind"]: one["reason"]
+        for one in driftd("apply", *BARE, "--json", folder=migrated).document["held"]
+    }
+    assert reasons["drop_column"].endswith("dropping it loses its values; every value in it is NULL now")
+    assert reasons["drop_table"].endswith("dropping it loses its rows; it holds no row now")
+    execute(migrated, "INSERT INTO note VALUES (1, 'it''s', NULL)", "UPDATE task SET code = 'x'")
+    shown = driftd("apply", *BARE, folder=migrated).out
+    assert "now" not in shown
+    assert "          1: 'it''s', NULL\n" in shown
+    assert "          1: 'x'\n" in shown
+
+
+def test_nothing_is_cut_off_in_a_pipe(migrated: Path) -> None:
+    """Whatever COLUMNS says: a script, or a pager, gets the whole line."""
+    done = driftd(
+        "history", "--url", "sqlite:///app.db", folder=migrated, COLUMNS="60", USER="somebody-of-" * 9
+    )
+    assert "..." not in done.out
+    assert ", by driftd apply\n" in done.out
+    assert "..." not in driftd("explain", folder=migrated, COLUMNS="60").out.replace("--models SPEC...", "")
 
 
 def test_a_plan_that_no_longer_fits_is_refused(migrated: Path) -> None:

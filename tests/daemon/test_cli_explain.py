@@ -10,6 +10,7 @@ import pytest
 
 from command_line import driftd
 from driftd.explain import explain, explanations, parse
+from driftd.states import STATES
 from driftengine.errors import ConfigurationError
 
 ROOT = Path(__file__).parents[2]
@@ -94,12 +95,23 @@ def test_a_code_is_explained(tmp_path: Path) -> None:
 
 
 def test_without_a_code_all_are_listed(tmp_path: Path) -> None:
-    """One line each, cut to the width."""
+    """One line each, whole where stdout is no terminal."""
     done = driftd("explain", folder=tmp_path)
     assert [line.split()[0] for line in done.out.splitlines() if re.match(r"[a-z]+", line)] == [
         one.code for one in explanations()
     ]
+    assert not [line for line in done.out.splitlines() if line.endswith("...")]
     assert len(driftd("explain", "--json", folder=tmp_path).document["codes"]) == len(explanations())
+
+
+def test_states_and_outcomes_are_explained_as_people_write_them() -> None:
+    """Every word that `status` or an outcome shows has its paragraphs, with underscores, hyphens or spaces."""
+    outcomes = {"up_to_date", "migrated", "held", "blocked", "deferred", "failed", "unknown", "skipped"}
+    for word in {*STATES, *outcomes}:
+        assert explain(word) == explain(word.replace("_", " ")) == explain(word.replace("_", "-"))
+    assert explain("In sync").code == "in_sync"
+    # A lock has a code of its own, which says more.
+    assert explain("database_busy").code == "database-busy"
 
 
 def test_an_unknown_code_names_the_nearest(tmp_path: Path) -> None:

@@ -187,6 +187,33 @@ def test_the_environment_names_the_socket(daemon: Answering) -> None:
     assert ask(daemon, "status", DRIFTD_SOCKET="no.sock").code == 0
     done = driftd("status", folder=daemon.path.parent)
     assert (done.code, "error[configuration-syntax]" in done.err) == (2, True)
+    assert "a daemon that is running still answers: --socket PATH" in done.err
+
+
+def test_a_configuration_that_became_wrong_does_not_hide_its_daemon(daemon: Answering) -> None:
+    """The socket is read out of its text; the daemon's answer is the answer, and what is wrong is a note on stderr."""
+    folder = daemon.path.parent.resolve()
+    (folder / "driftd.toml").write_text('[daemon]\nsocket = "d.sock"\n[targets.app]\nurl = 7\nmodes = "x"\n')
+    answer = status(HELD, verdict="attention")
+    daemon.answers["status"] = answer | {"daemon": answer["daemon"] | {"config": str(folder / "driftd.toml")}}
+    done = driftd("status", folder=folder)
+    assert (done.code, done.out.splitlines()[-1]) == (1, f"    driftd approve {PLAN_ID}-1")
+    assert "error[configuration-invalid]" in done.err
+    assert done.err.splitlines()[-1].startswith("note: a daemon that runs answers all the same")
+    done = driftd("approve", f"{PLAN_ID}-1", "--json", folder=folder)
+    assert (done.code, done.document["targets"]) == (0, [entry()])
+    assert ("approve", {"operations": [f"{PLAN_ID}-1"]}) in daemon.asked
+
+
+def test_a_daemon_of_another_configuration_is_told_nothing_by_a_guess(daemon: Answering) -> None:
+    """Where our own file is wrong, its socket is a guess: a daemon that has read another file only shows its status."""
+    folder = daemon.path.parent
+    (folder / "driftd.toml").write_text('[daemon]\nsocket = "d.sock"\n[targets.app]\nurl = 7\n')
+    daemon.answers["status"] = status(entry())
+    assert driftd("status", folder=folder).code == 0
+    done = driftd("pause", folder=folder)
+    assert (done.code, "error[configuration-invalid]" in done.err) == (2, True)
+    assert [command for command, _ in daemon.asked if command != "status"] == []
 
 
 def test_a_target_that_the_file_does_not_know_is_the_daemons_to_judge(folder: Path) -> None:

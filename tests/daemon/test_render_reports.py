@@ -10,6 +10,7 @@ import pytest
 from driftd.cli.render.apply import render_apply
 from driftd.cli.render.backup import render_list, render_pruned, render_restored, render_verified
 from driftd.cli.render.check import render_check
+from driftd.cli.render.common import waiting_lines
 from driftd.cli.render.history import render_history, render_verification
 from driftd.cli.render.plan import render_plan
 from driftd.cli.text import Look, cells
@@ -429,3 +430,28 @@ def test_colour_changes_nothing_but_colour() -> None:
         painted = render(document, Look(colour=True))
         assert "\x1b[" in painted
         assert re.sub(r"\x1b\[[0-9;]+m", "", painted) == render(document, Look())
+
+
+@pytest.mark.parametrize(
+    ("kind", "row", "shown"),
+    [
+        ("drop_table", {"key": 1, "value": "'a', 'x'"}, "1: 'a', 'x'"),
+        ("drop_table", {"key": "k", "value": "'it''s'"}, "'k': 'it''s'"),
+        ("add_unique", {"key": "1, 2", "value": "'a', NULL"}, "1, 2: 'a', NULL"),
+        ("add_unique", {"key": "'a', 2", "value": "a"}, "'a', 2: 'a'"),
+        ("drop_column", {"key": 1, "value": "'a', 'x'"}, "1: ''a', 'x''"),
+        ("drop_column", {"key": "a b, c", "value": None}, "'a b, c': NULL"),
+    ],
+)
+def test_values_of_several_columns_are_not_quoted_again(kind: str, row: dict[str, Any], shown: str) -> None:
+    """The engine quotes each of them as SQL does; what is one value is quoted here."""
+    item = {
+        "operation": "p-1",
+        "kind": kind,
+        "table": "t",
+        "name": "t",
+        "code": "c",
+        "reason": "r",
+        "rows": [row],
+    }
+    assert waiting_lines([item], {}, Look())[-1].strip() == shown

@@ -24,7 +24,7 @@ LEFT_OFF = ("PrivateUsers", "ProtectProc", "ProcSubset", "MemoryDenyWriteExecute
 SYSTEM_ONLY = (
     "ProtectSystem", "ProtectHome", "ReadWritePaths", "PrivateTmp", "PrivateDevices", "ProtectKernelTunables",
     "ProtectKernelModules", "ProtectKernelLogs", "ProtectControlGroups", "ProtectClock", "ProtectHostname",
-    "CapabilityBoundingSet", "User", "Group", "StateDirectory", "StateDirectoryMode", "CacheDirectory", "CacheDirectoryMode",
+    "IPAddressDeny", "PrivateNetwork", "CapabilityBoundingSet", "User", "Group", "StateDirectory", "StateDirectoryMode", "CacheDirectory", "CacheDirectoryMode",
 )  # fmt: skip
 
 

@@ -64,3 +64,18 @@ def test_an_approval_makes_it_anew(house: House) -> None:
     house.apply("rename-waits")
     assert house.ask("SELECT mobile FROM person") == [("none",)]
     assert house.ask("SELECT phone FROM person") == [("123",)]
+
+
+def test_the_statement_can_be_pasted_whatever_the_names(house: House) -> None:
+    """A keyword, a blank or a quote in a name is quoted, so that the statement that is shown is one."""
+    house.run('CREATE TABLE "order"(id INTEGER PRIMARY KEY, "the ""old""" TEXT)')
+    columns = """Column("id", Integer, primary_key=True), Column("group", Text, info={"renamed_from": 'the "old"'})"""
+    text = MODELS + f'Table("order", metadata, {columns})\n'
+    (house.folder / "renaming.py").write_text(text, encoding="utf-8")
+    [reason] = [
+        one["reason"]
+        for one in house.apply()["held"]
+        if one["table"] == "order" and "rename it by" in one["reason"]
+    ]
+    house.run(reason.partition("rename it by ")[2].partition(", then")[0])
+    assert house.ask("SELECT name FROM pragma_table_info('order')") == [("id",), ("group",)]

@@ -21,8 +21,20 @@ from driftd.server import Handler
 from driftd.startup import answers
 from driftd.startup.starter import LONGEST, SHORTEST, NoWindow, Starter, pause
 from driftengine.errors import BusyError
-from support.sockets import answering, serving, socket_folder
-from support.window_ends import SILENT, STARTER, answering_in_files, eventually, go_on, process, word
+from support.sockets import answering, serving
+from support.window_ends import (
+    SILENT,
+    STARTER,
+    answering_in_files,
+    beside_it,
+    database_file,
+    done,
+    eventually,
+    go_on,
+    never,
+    process,
+    word,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,22 +45,8 @@ if TYPE_CHECKING:
 @pytest.fixture
 def database() -> Iterator[Path]:
     """A database's file, in a folder with a short path that others may enter."""
-    with socket_folder() as folder:
-        path = folder / "app.db"
-        path.touch(0o644)
+    with database_file() as path:
         yield path
-
-
-def beside_it(database: Path, ending: str) -> Path:
-    return database.with_name(database.name + ending)
-
-
-def done(_starter: Starter) -> Document:
-    return {"outcome": "up_to_date", "operations": 0}
-
-
-def never(_starter: Starter) -> Document:
-    raise AssertionError("it was not to be done alone")
 
 
 @pytest.fixture

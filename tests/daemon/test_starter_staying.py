@@ -15,8 +15,8 @@ from driftd import lock_file
 from driftd.locks import Locks
 from driftd.startup.starter import Starter
 from support.processes import beside
-from support.sockets import DAEMON, socket_folder
-from support.window_ends import eventually, process
+from support.sockets import DAEMON
+from support.window_ends import beside_it, database_file, done, eventually, never, process
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,22 +30,8 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs files of two users
 @pytest.fixture
 def database() -> Iterator[Path]:
     """A database's file, in a folder with a short path that others may enter."""
-    with socket_folder() as folder:
-        path = folder / "app.db"
-        path.touch(0o644)
+    with database_file() as path:
         yield path
-
-
-def beside_it(database: Path, ending: str) -> Path:
-    return database.with_name(database.name + ending)
-
-
-def done(_starter: Starter) -> Document:
-    return {"outcome": "up_to_date", "operations": 0}
-
-
-def never(_starter: Starter) -> Document:
-    raise AssertionError("it was not to be done alone")
 
 
 @pytest.fixture

@@ -10,37 +10,31 @@ import pytest
 
 from driftengine import ahead
 from driftengine.dialects.sqlite import compare
-from settled import settle
 from support.migrations import House
 from support.processes import HOLDER, beside
 from support.stages import reasons, session_of, staged
-from support.windows import closed, freshness, lasting_until_over, put_off, still_open, window
+from support.windows import (
+    AFTER,
+    BEFORE,
+    COPIED,
+    ROWS,
+    closed,
+    freshness,
+    lasting_until_over,
+    put_off,
+    still_open,
+    window,
+    windowed,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-BEFORE = "CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT); CREATE TABLE log (id INTEGER PRIMARY KEY, n INT);"
-# One operation with a guard, two without: all of them survive rows that come later.
-AFTER = (
-    "CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT, b TEXT);"
-    "CREATE TABLE log (id INTEGER PRIMARY KEY, n INT NOT NULL); CREATE INDEX i ON t (a);"
-)
-COPIED = BEFORE.replace("a TEXT", "a INTEGER")
-ROWS = "INSERT INTO t VALUES (1, '10'), (2, '20'); INSERT INTO log VALUES (1, 1);"
-
-
 @pytest.fixture(params=["delete", "wal"])
 def house(request: pytest.FixtureRequest, tmp_path: Path) -> House:
-    house = House(tmp_path, journal=request.param)
-    house.run(BEFORE + ROWS)
-    house.models(AFTER)
-    settle(house.folder)  # a rest must not be doubted because the files are so young
-    return house
-
-
-def never(*_: object, **__: object) -> None:
-    raise AssertionError("nothing more was to be done")
+    """Once with each kind of journal."""
+    return windowed(tmp_path, request.param)
 
 
 def test_a_window_that_is_over_changes_nothing(house: House) -> None:

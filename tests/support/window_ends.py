@@ -11,10 +11,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from driftd.locks import Locks, write_answer
+from support.sockets import socket_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from driftd.startup.starter import Starter
 
     Document = dict[str, Any]
 
@@ -113,3 +116,27 @@ def eventually(condition: Any) -> None:
     while not condition():
         assert time.monotonic() < give_up, "it did not come about"
         time.sleep(0.005)
+
+
+@contextmanager
+def database_file() -> Iterator[Path]:
+    """A database's file, in a folder with a short path that others may enter."""
+    with socket_folder() as folder:
+        path = folder / "app.db"
+        path.touch(0o644)
+        yield path
+
+
+def beside_it(database: Path, ending: str) -> Path:
+    """A file of the protocol."""
+    return database.with_name(database.name + ending)
+
+
+def done(_starter: Starter) -> Document:
+    """What a starter does alone where there is nothing to do."""
+    return {"outcome": "up_to_date", "operations": 0}
+
+
+def never(_starter: Starter) -> Document:
+    """What a starter must not do alone."""
+    raise AssertionError("it was not to be done alone")

@@ -9,11 +9,38 @@ from typing import TYPE_CHECKING, Any
 
 from driftengine.errors import BusyError
 from driftengine.window import Window
+from settled import settle
+from support.migrations import House
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from driftengine.session import Session
+
+
+BEFORE = "CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT); CREATE TABLE log (id INTEGER PRIMARY KEY, n INT);"
+# One operation with a guard, two without: all of them survive rows that come later.
+AFTER = (
+    "CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT, b TEXT);"
+    "CREATE TABLE log (id INTEGER PRIMARY KEY, n INT NOT NULL); CREATE INDEX i ON t (a);"
+)
+COPIED = BEFORE.replace("a TEXT", "a INTEGER")
+ROWS = "INSERT INTO t VALUES (1, '10'), (2, '20'); INSERT INTO log VALUES (1, 1);"
+
+
+def windowed(folder: Path, journal: str) -> House:
+    """A database of `BEFORE` with rows, under models of `AFTER`."""
+    house = House(folder, journal=journal)
+    house.run(BEFORE + ROWS)
+    house.models(AFTER)
+    settle(house.folder)  # a rest must not be doubted because the files are so young
+    return house
+
+
+def never(*_: object, **__: object) -> None:
+    """Stands in place of what is not to be called."""
+    raise AssertionError("nothing more was to be done")
 
 
 def still_open() -> None:

@@ -14,7 +14,18 @@ from driftd import lock_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from driftd.startup.starter import Starter
+    from typing import Any, Protocol
+
+    class Window(Protocol):
+        """A window that this process has open."""
+
+        answered: dict[str, Any] | None
+
+        def stay(self, *, inheritable: bool = False) -> int | None:
+            """As `Starter.stay`."""
+
+        def disown(self) -> None:
+            """In a forked child: it is the parent's."""
 
 PATIENCE = 0.3  # seconds; what holds this lock exclusively has either asked a question or hangs
 POLL = 0.005
@@ -32,21 +43,21 @@ class _Running:
 
 
 _guard = _thread.allocate_lock()
-_windows: dict[tuple[str, int], Starter] = {}
+_windows: dict[tuple[str, int], Window] = {}
 _running: dict[str, _Running] = {}
 
 
-def window_of_this_thread(database: str) -> Starter | None:
+def window_of_this_thread(database: str) -> Window | None:
     """The window that this thread has open for that database (a real path)."""
     with _guard:
         return _windows.get((database, _thread.get_ident()))
 
 
-def enter(database: str, starter: Starter) -> tuple[str, int]:
+def enter(database: str, window: Window) -> tuple[str, int]:
     """Notes a window of this thread; what is returned is for `leave`."""
     key = (database, _thread.get_ident())
     with _guard:
-        _windows[key] = starter
+        _windows[key] = window
     return key
 
 
@@ -153,8 +164,8 @@ def _forked() -> None:
     """In a child: what was inherited is the parent's to free, for the lock is one for both."""
     global _guard  # noqa: PLW0603 - another thread may have held it when the process was forked
     _guard = _thread.allocate_lock()
-    for starter in _windows.values():
-        starter.disown()
+    for window in _windows.values():
+        window.disown()
     _windows.clear()
     _running.clear()  # the descriptors stay open: this child runs on the schema until it ends, as its parent does
 

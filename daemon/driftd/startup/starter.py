@@ -62,7 +62,7 @@ class Starter:
         self._daemon_path = self.database + lock_file.DAEMON
         self._descriptor: int | None = None
         self._key: tuple[str, int] | None = None
-        self._outer: Starter | None = None
+        self._outer: registry.Window | None = None
         self._body: Document = {}
         self._untold = ""  # why the body could not be written
         self._refused: dict[str, str] | None = None

@@ -170,7 +170,6 @@ def test_nothing_is_cut_off_in_a_pipe(migrated: Path) -> None:
     )
     assert "..." not in done.out
     assert ", by driftd apply\n" in done.out
-    assert "..." not in driftd("explain", folder=migrated, COLUMNS="60").out.replace("--models SPEC...", "")
 
 
 def test_a_plan_that_no_longer_fits_is_refused(migrated: Path) -> None:
@@ -234,6 +233,13 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
         done = driftd(command, *BARE, "--json", folder=tmp_path)
         assert (done.code, done.document["error"]["code"]) == (2, "database-not-sqlite")
     assert (tmp_path / "app.db").read_bytes() == before
+
+
+def test_without_a_configuration_init_is_named_first(tmp_path: Path) -> None:
+    """Whoever has just installed it is told how to get a file, before an error about models of another service."""
+    done = driftd("check", folder=tmp_path)
+    assert done.err.splitlines()[1].startswith("  (yours: `driftd init` writes a driftd.toml")
+    assert not list(tmp_path.iterdir())
 
 
 def test_models_that_cannot_be_loaded_are_told(tmp_path: Path) -> None:

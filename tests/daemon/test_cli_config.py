@@ -86,12 +86,25 @@ def test_the_shipped_file_can_be_taken_as_a_start(tmp_path: Path) -> None:
     assert driftd("config", "show", "--shipped", folder=tmp_path).out == shipped_text("config.toml")
 
 
+def test_a_path_through_a_link_is_left_as_it_is(tmp_path: Path) -> None:
+    """Behind a link `..` is another folder: the file that is read is the one that the path names."""
+    (tmp_path / "there" / "deep").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "there" / "deep")
+    (tmp_path / "there" / "x.toml").write_text(FILE)
+    named = driftd("config", "show", "--config", "link/../x.toml", folder=tmp_path)
+    assert named.out.startswith(f"# {tmp_path}/link/../x.toml (named by --config)")
+
+
 def test_sources_are_named(tmp_path: Path) -> None:
     """The first line says why this file was read, or that none was."""
     assert "shipped with driftd" in driftd("config", "show", folder=tmp_path).out.splitlines()[0]
     (tmp_path / "x.toml").write_text(FILE)
     named = driftd("config", "show", "--config", "x.toml", folder=tmp_path)
     assert named.out.startswith(f"# {tmp_path}/x.toml (named by --config)")
+    (tmp_path / "data").mkdir()
+    above = driftd("config", "show", "--config", "../x.toml", folder=tmp_path / "data")
+    assert above.out.splitlines()[:8] == named.out.splitlines()[:8]
+    assert (f'"sqlite:///{tmp_path}/web.db"' in above.out, ".." in above.out) == (True, False)
     bare = driftd("config", "show", "--url", "sqlite:///a.db", folder=tmp_path)
     assert bare.out.startswith("# no file was read")
     assert f'targets.a.url = "sqlite:///{tmp_path}/a.db"' in bare.out

@@ -56,6 +56,23 @@ all is well
     )
 
 
+def test_who_allowed_the_last_migration_is_said_once() -> None:
+    """An approval says so itself."""
+    told = {"migration_id": "m_1", "at": "2026-07-12T09:30:15Z", "operations": 1}
+    for by, words in (("ada", "m_1, allowed by ada"), ("approved by user ada", "m_1, approved by user ada")):
+        lines = shown(status(entry(last_migration={**told, "allowed_by": by})), verbose=True)
+        assert " ".join(lines.split()).count(words) == 1
+
+
+def test_what_is_no_terminal_gets_names_and_paths_whole() -> None:
+    """A terminal's lines end at its edge, which a script does not have."""
+    long = "/srv/" + "deep/" * 30 + "app.db"
+    document = status(entry("a" * 90, database=long), entry("b"))
+    text = render_status(document, Look(whole=True), flags=NO_FLAGS, now=NOW)
+    assert ("a" * 90 in text, long in text, "..." in text) == (True, True, False)
+    assert "..." in shown(document)
+
+
 def test_a_stage_says_how_fresh_it_is_and_whether_it_fits() -> None:
     """What is planned stands in short, then the stage: freshness, age, time, window."""
     ready = entry(state="ready", plan=plan(*OPERATIONS), stage=stage(), approved=[f"{PLAN_ID}-2"])

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         def disown(self) -> None:
             """In a forked child: it is the parent's."""
 
+
 PATIENCE = 0.3  # seconds; what holds this lock exclusively has either asked a question or hangs
 POLL = 0.005
 

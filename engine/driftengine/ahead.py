@@ -40,6 +40,7 @@ NEW = "new"  # staged within the window
 # A window is answered half a second before its end; beside the statements, locking and proving take their time.
 ANSWER_BEFORE_S = 0.5
 AROUND_MS = 100.0
+SOON_MS = 500.0  # so long a service may wait for a backup that is newer than one that will do
 CAUTION = 3  # a live database may be so many times slower than the rehearsal's copy
 
 
@@ -232,15 +233,20 @@ def way_in_window(prepared: Prepared, *, fresh: str, left_ms: float) -> str | No
     """How it is applied in a window in which so much time is left: `exact`, `new` or `usable`; None: not in this one.
 
     What was staged exactly is only given up where the statements alone would take longer. Otherwise it is staged anew,
-    with a backup of the rows as they are now, where that fits with caution; a usable stage stands in where it does not.
+    with a backup of the rows as they are now, where that is soon done. A usable stage stands in where it is not: a service
+    that wrote until it was stopped would wait for a copy of all of its rows at each start. Without one it is staged anew
+    where that fits with caution.
     """
     if prepared.apply_ms + AROUND_MS > left_ms:
         return None
     if fresh == EXACT:
         return EXACT
-    if needed_ms(prepared, fresh=False) <= left_ms:
+    anew_ms = needed_ms(prepared, fresh=False)
+    if anew_ms <= min(left_ms, SOON_MS):
         return NEW
-    return USABLE if fresh == USABLE else None
+    if fresh == USABLE:
+        return USABLE
+    return NEW if anew_ms <= left_ms else None
 
 
 # --- the backups of stages

@@ -152,6 +152,8 @@ class Applier:
             )
             if applied is not None:
                 return applied
+            if self._anew_ms <= window.left_ms():
+                return None
         raise too_long(self._anew_ms, window.left_ms())
 
     def _freshness(self, prepared: Prepared) -> str:

@@ -154,6 +154,17 @@ def test_a_guard_that_turned_false_stops_a_usable_stage(house: House) -> None:
     assert house.everything() == before
 
 
+def test_a_usable_stage_that_cannot_be_used_is_made_anew_where_there_is_time(house: House) -> None:
+    """The same NULL, and a window that is long enough: the rest goes ahead, and the row is shown."""
+    with session_of(house) as session:
+        staged(session)
+        slow_to_stage(session, 1.0)
+        house.run("INSERT INTO log VALUES (2, NULL)")
+        done = session.start(window(), allowed_by="a test")
+    assert (done["outcome"], done["stage"]) == ("migrated", "new")
+    assert [one["name"] for one in (*done["held"], *done["blocked"])] == ["n"]
+
+
 @pytest.mark.parametrize(
     "change",
     [

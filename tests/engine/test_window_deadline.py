@@ -192,25 +192,28 @@ def test_a_commit_that_would_take_too_long_is_not_begun(house: House) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fresh", "left", "way"),
+    ("fresh", "apply_s", "took", "left", "way"),
     [
-        ("exact", 1_000, "exact"),
-        ("exact", 500, None),
-        ("usable", 60_000, "new"),
-        ("usable", 6_599, "usable"),
-        ("usable", 500, None),
-        ("stale", 6_600, "new"),
-        ("stale", 6_599, None),
+        ("exact", 0.5, 5_000, 1_000, "exact"),
+        ("exact", 0.5, 5_000, 500, None),
+        ("usable", 0.1, 100, 60_000, "new"),
+        ("usable", 0.1, 101, 60_000, "usable"),
+        ("usable", 0.5, 5_000, 60_000, "usable"),
+        ("usable", 0.5, 5_000, 500, None),
+        ("stale", 0.5, 5_000, 6_600, "new"),
+        ("stale", 0.5, 5_000, 6_599, None),
     ],
 )
-def test_which_way_is_taken(house: House, fresh: str, left: float, way: str | None) -> None:
-    """Exact where the statements fit; else anew where staging and three times the statements do; else usable, or not."""
+def test_which_way_is_taken(
+    house: House, fresh: str, apply_s: float, took: float, left: float, way: str | None
+) -> None:
+    """Exact where the statements fit; else anew where that is soon done; else usable; else anew where that fits, or not."""
     with session_of(house) as session:
         staged(session)
         assert session._kept is not None
         found = session._kept.prepared
         assert found.stage is not None
-        outcome = replace(found.stage.rehearsal.outcome, durations=(0.4, 0.1))
+        outcome = replace(found.stage.rehearsal.outcome, durations=(apply_s,))
         stage = replace(found.stage, rehearsal=replace(found.stage.rehearsal, outcome=outcome))
-        found = replace(found, stage=stage, took_ms=5_000.0)
+        found = replace(found, stage=stage, took_ms=took)
     assert ahead.way_in_window(found, fresh=fresh, left_ms=left) == way

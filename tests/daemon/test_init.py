@@ -225,7 +225,7 @@ def test_an_environment_beside_the_project(tmp_path: Path) -> None:
     for path in (bare, whole):
         path.parent.mkdir(parents=True)
     bare.symlink_to("/bin/false")
-    whole.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n', encoding="utf-8")
+    whole.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n', encoding="utf-8")
     whole.chmod(0o755)
     assert interpreter(tmp_path, {}) == str(whole)
     project(tmp_path, {"m.py": BASE + TASK.replace("from {module} import Base\n", "")})

@@ -185,7 +185,7 @@ def test_only_what_differs_from_machine_to_machine_is_exchanged(project: Path) -
     """Every other line is the shipped one's."""
     text = rendered(replace(described(project, MODELS="a b%"), owner=ALICE))
     config = unit.quoted(str(project / "driftd.toml").replace("$", "$$"))
-    assert values(text, "ExecStart") == [f"{sys.executable} -P -m driftd run --config {config}"]
+    assert values(text, "ExecStart") == [f"{unit.quoted(sys.executable)} -P -m driftd run --config {config}"]
     assert values(text, "User") == ["12001"]
     assert values(text, "Group") == ["12002"]
     assert values(text, "Environment") == ["XDG_CACHE_HOME=%C/%N", '"MODELS=a b%%"']

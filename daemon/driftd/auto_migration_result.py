@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from driftd.startup.told import IN_USE
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
@@ -113,7 +115,7 @@ def phrase(operation: Mapping[str, Any]) -> str:
 
 
 def _way(operation: Mapping[str, Any]) -> str:
-    if operation.get("code") == "in-use":
+    if operation.get("code") == IN_USE:
         return "it is done at a start when no other service runs on this schema"
     # One that needs a value, or another operation first, cannot be approved: its reason says what to do.
     destructive = operation.get("risk") == "destructive"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from driftd.entry import needs_attention, without_rows
 from driftd.keeper import SETTLES
-from driftd.lock_file import DAEMON, INUSE, STARTUP
+from driftd.lock_file import LOCKS
 from driftd.processes import holders, own_figures
 from driftd.protocol import COMMANDS, PROTOCOL
 from driftd.server import Handler
@@ -250,5 +250,5 @@ def _require_writing(keeper: Keeper, done: str) -> None:
 
 def files_of(database: str) -> list[Path]:
     """The files that belong to a database: who has one of them open uses it."""
-    ends = ("", "-wal", "-shm", "-journal", DAEMON, STARTUP, INUSE)
+    ends = ("", "-wal", "-shm", "-journal", *LOCKS)
     return [Path(database + end) for end in ends]

@@ -85,13 +85,14 @@ class Keeper:
         self._turned = asyncio.Event()
         self._glancing = self._confirm_waits = self._stopped = self._led_away = False
         self._watched: tuple[object, ...] = ()
-        self._knocks: tuple[object, ...] = ()
 
     # --- what happens to a target
 
     def start(self, *, paused: bool = False) -> None:
         """The first look; where it is `paused`, when somebody resumes it."""
-        self.works.spawn(self._around.watching.run(self._follow_knocks))
+        # Whoever starts from now on is heard, also before the first look has ended.
+        knocks = partial(self._around.watcher.watch, self.target.name + KNOCK, knocks_for(self.database))
+        self.works.spawn(self._around.watching.run(knocks))
         self.happen(states.PAUSE if paused else states.CHANGED)
 
     def happen(self, event: str) -> None:
@@ -349,16 +350,8 @@ class Keeper:
 
     async def _watch(self) -> None:
         """Follows the files that the models were loaded from, also where loading them failed."""
-        await self._around.watching.run(self._follow_knocks)
         if await self._around.watching.run(self._follow_inputs):
             self.hinted()  # what was saved between its loading and its being watched was heard by nobody
-
-    def _follow_knocks(self) -> None:
-        """On the watcher's thread: hears when a service that starts makes its result file anew."""
-        knocks = knocks_for(self.database)
-        if knocks != self._knocks and not self._stopped:
-            self._knocks = knocks
-            self._around.watcher.watch(self.target.name + KNOCK, knocks)
 
     def _follow_inputs(self) -> bool:
         """On the watcher's thread. True when something is newly watched."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 DAEMON, STARTUP, RESULT, INUSE = ".daemon.lock", ".startup.lock", ".startup.result", ".inuse.lock"
+LOCKS = (DAEMON, STARTUP, INUSE)
 LONGEST_BODY = 4096  # bytes; a write of that size is not seen half done
 _DATABASE = b"SQLite format 3\0"  # https://www.sqlite.org/fileformat2.html#magic_header_string
 # Of those who may not write it, the lock file may be opened for reading: `flock` needs no more.

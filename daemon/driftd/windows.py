@@ -10,6 +10,7 @@ import asyncio
 import threading
 from typing import TYPE_CHECKING, Any
 
+from driftengine.ahead import ANSWER_BEFORE_S
 from driftengine.errors import BusyError
 
 if TYPE_CHECKING:
@@ -19,13 +20,12 @@ if TYPE_CHECKING:
 
 Document = dict[str, Any]
 
-ANSWER_BEFORE = 0.5  # seconds before the starter's own deadline
 ANSWER_SHARE = 0.25  # of a window that is shorter than that allows
 
 
 def answer_at(now: float, until: float) -> float:
     """When a starter that waits until then is answered at the latest; it needs a moment to hear it. Monotonic seconds."""
-    return until - min(ANSWER_BEFORE, ANSWER_SHARE * max(0.0, until - now))
+    return until - min(ANSWER_BEFORE_S, ANSWER_SHARE * max(0.0, until - now))
 
 
 class Opening:

@@ -26,7 +26,7 @@ from driftd.outcomes import (
 )
 from driftd.stager import stage_apart
 from driftengine import documents
-from driftengine.apply import DEFERRED, FAILED, Applied
+from driftengine.apply import DEFERRED, FAILED
 from driftengine.errors import DriftError
 from driftengine.window import Window
 
@@ -229,7 +229,7 @@ class Works:
             document, known = await keeper.worker.run(partial(self._answered, opening))
         except Exception as error:
             keeper.timers.leave()
-            opening.answer(not_applied(keeper, FAILED, _as_drift_error(error)))
+            opening.answer(not_applied(keeper, FAILED, error))
             raise
         keeper.timers.leave()
         event = event_of_window(document, before, known=known)
@@ -293,17 +293,7 @@ def warned(document: Document, warning: str) -> Document:
     return {**document, "warnings": [*document["warnings"], warning]} if warning else document
 
 
-def not_applied(keeper: Kept, outcome: str, error: DriftError | None) -> Document:
+def not_applied(keeper: Kept, outcome: str, error: Exception | None) -> Document:
     """The answer of a window in which nothing was done."""
-    applied = Applied(outcome, error=error)
-    return {
-        **documents.applied(keeper.target, keeper.database, applied, [], dry_run=False),
-        "stage": None,
-    }
-
-
-def _as_drift_error(error: Exception) -> DriftError:
-    if isinstance(error, DriftError):
-        return error
-    document = as_error(error)
-    return DriftError(document["what"], code=document["code"], why=document["why"], fix=document["fix"])
+    document = documents.nothing_applied(keeper.target, keeper.database, outcome, 0.0)
+    return {**document, "error": None if error is None else as_error(error)}

@@ -10,7 +10,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from driftengine import documents
-from driftengine.errors import BusyError, HistoryError
+from driftengine.errors import HistoryError
 from driftengine.target import BackupSettings, Target
 
 # Each function imports what it needs: a check of a database in sync takes milliseconds, importing all of this sixty.
@@ -116,8 +116,7 @@ def _compared(target: Target, known: Desired | None, memory: Path | None) -> Doc
         document = documents.check(target, database.name, found, timings)
         # Asked again: somebody may have changed the database in between.
         if memory is not None and question and found.in_step and answers.ask(target, asked) == question:
-            recorded = found.met and not found.base_is_old
-            answers.remember(memory, question, document, recorded=recorded)
+            answers.remember(memory, question, document, recorded=found.recorded)
         return {**document, "models": "remembered" if known else "probed"}
 
 
@@ -196,11 +195,13 @@ def apply(
     """
     from driftengine.applied import Request
     from driftengine.apply import Applier
+    from driftengine.approvals import given_if_readable
+    from driftengine.backup_files import folder_for
     from driftengine.dialects.chosen import DIALECT, named
 
-    desired = desired or load(target)
+    desired, name = desired or load(target), named(target.url, target.models.directory)
     # What was approved through the daemon is approved here too.
-    standing = _standing(target)
+    standing = given_if_readable(folder_for(target.backup.directory, name))
     request = Request(plan_id, tuple(approve), dry_run, allowed_by, standing=standing, in_use=in_use)
 
     def fresh() -> AbstractContextManager[SqliteDatabase]:
@@ -210,7 +211,6 @@ def apply(
     held = documents.held_documents(
         DIALECT, lambda: closing(_open(target)), done.plan, done.held, done.blocked, done.in_use
     )
-    name = named(target.url, target.models.directory)
     return documents.applied(target, name, done, held, dry_run=dry_run)
 
 
@@ -238,10 +238,7 @@ def start(
         ours = f'"window":"{window.id}"'
         if question is not None and ours not in question.last and answers.recorded(memory, question):
             took = round((time.monotonic() - started) * 1000, 3)
-            return {
-                **documents.nothing_applied(target, question.path, "up_to_date", took),
-                "stage": None,
-            }
+            return documents.nothing_applied(target, question.path, "up_to_date", took)
     from driftengine import starting
 
     known_models = None if document is None else remembered.desired_of(document)
@@ -267,14 +264,6 @@ def approvals(target: Target) -> Given:
 
     name = named(target.url, target.models.directory)
     return given_approvals.given(folder_for(target.backup.directory, name))
-
-
-def _standing(target: Target) -> Given:
-    """The approvals; none where the journal cannot be read, of which the apply itself warns."""
-    try:
-        return approvals(target)
-    except (HistoryError, BusyError):
-        return {}
 
 
 def history(target: Target, migration: str | None = None) -> Document:

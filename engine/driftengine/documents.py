@@ -95,7 +95,7 @@ def applied(target: Target, name: str, done: Applied, held: list[Document], *, d
 def nothing_applied(
     target: Target, name: str, outcome: str, duration_ms: float, error: DriftError | None = None
 ) -> Document:
-    """The document of an apply that looked at no plan."""
+    """The answer of a startup window in which no plan was looked at."""
     return {
         **head(target, name),
         "outcome": outcome,
@@ -110,6 +110,7 @@ def nothing_applied(
         "dry_run": False,
         "warnings": [],
         "error": error.as_document() if error is not None else None,
+        "stage": None,
     }
 
 

@@ -210,7 +210,7 @@ class Session:
             "approved": [plan.operation_id(number) for number in sorted(approved)],
             "held": documents.held_documents(DIALECT, self._lent, plan, held),
             "last_migration": documents.last_migration(found.entries),
-            "unrecorded": found.in_step and (not found.met or found.base_is_old),
+            "unrecorded": found.in_step and not found.recorded,
             "inputs": {"files": list(inputs.files), "folders": list(inputs.folders)},
             "warnings": list(self._warnings),
         }
@@ -425,7 +425,7 @@ class Session:
         known = self._known().document
         took = _milliseconds(time.monotonic() - started)
         document = documents.nothing_applied(self.target, self._database().name, settled, took)
-        return {**document, "plan_id": known["plan_id"], "held": known["held"], "stage": None}
+        return {**document, "plan_id": known["plan_id"], "held": known["held"]}
 
     def _started(
         self, window: Window, started: float, allowed_by: str, progress: Progress | None
@@ -438,7 +438,7 @@ class Session:
                 raise
             given_up = late("the models had changed, and were still loading at the deadline")
             took = _milliseconds(time.monotonic() - started)
-            return {**documents.nothing_applied(self.target, name, DEFERRED, took, given_up), "stage": None}
+            return documents.nothing_applied(self.target, name, DEFERRED, took, given_up)
         settled = self._settled(desired, window)
         if settled is not None:
             return self._as_known(settled, started)

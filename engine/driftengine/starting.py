@@ -10,11 +10,11 @@ from driftengine import documents, remembered
 from driftengine import remembered_answer as answers
 from driftengine.applied import Request
 from driftengine.apply import Applier
-from driftengine.approvals import given
+from driftengine.approvals import given_if_readable
 from driftengine.backup_files import folder_for
 from driftengine.choice import DEFERRED, UP_TO_DATE
 from driftengine.dialects.chosen import DIALECT, named, opened
-from driftengine.errors import BusyError, DriftError, HistoryError, ModelsError
+from driftengine.errors import DriftError, ModelsError
 from driftengine.loaded import CANCELLED
 from driftengine.survey import survey
 from driftengine.window import late
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from driftengine.approvals import Given
     from driftengine.desired import Desired
     from driftengine.dialects.base import Database
     from driftengine.documents import Document
@@ -53,14 +52,15 @@ def start(
             raise
         given_up = late("the models were still loading at the deadline")
         took = _milliseconds_since(started)
-        return {**documents.nothing_applied(target, name, DEFERRED, took, given_up), "stage": None}
+        return documents.nothing_applied(target, name, DEFERRED, took, given_up)
 
     def fresh() -> AbstractContextManager[Database]:
         return closing(
             opened(target.url, target.models.directory, tidy=True, lock_wait=window.left_ms() / 1000)
         )
 
-    request = Request(allowed_by=allowed_by, standing=_standing(target, name), in_use=window.in_use)
+    standing = given_if_readable(folder_for(target.backup.directory, name))
+    request = Request(allowed_by=allowed_by, standing=standing, in_use=window.in_use)
     done = Applier(DIALECT, fresh, target, desired, request, progress, window=window).apply()
     if done.outcome == UP_TO_DATE and memory is not None and not done.warnings:
         # The answer is known, and the service waits for it: whatever stands in the way is no reason to wait longer.
@@ -69,14 +69,6 @@ def start(
     held = documents.waiting_documents(done.plan, done.held, done.blocked, done.in_use)
     document = documents.applied(target, name, done, held, dry_run=False)
     return {**document, "duration_ms": _milliseconds_since(started), "stage": done.stage}
-
-
-def _standing(target: Target, name: str) -> Given:
-    """What was approved through a daemon; nothing where the journal cannot be read, of which the apply itself warns."""
-    try:
-        return given(folder_for(target.backup.directory, name))
-    except (HistoryError, BusyError):
-        return {}
 
 
 def _remember(target: Target, desired: Desired, memory: Path, lock_wait: float) -> None:
@@ -88,8 +80,7 @@ def _remember(target: Target, desired: Desired, memory: Path, lock_wait: float) 
     with closing(opened(target.url, target.models.directory, lock_wait=lock_wait)) as database:
         found = survey(DIALECT, database, target, desired)
         name = database.name
-    recorded = found.met and not found.base_is_old
-    if found.in_step and recorded and answers.ask(target, asked) == question:
+    if found.in_step and found.recorded and answers.ask(target, asked) == question:
         answers.remember(memory, question, documents.check(target, name, found, {}), recorded=True)
 
 

@@ -58,6 +58,11 @@ class Survey:
         """True when driftd has met this database before."""
         return any(entry.base is not None for entry in self.entries)
 
+    @property
+    def recorded(self) -> bool:
+        """True when base is that of the models as they are now, so that an apply in step would write nothing down."""
+        return self.met and not self.base_is_old
+
 
 def survey(dialect: Dialect, database: Database, target: Target, desired: Desired) -> Survey:
     """Reads the database and compares. Raises DatabaseError, HistoryError, PlanError."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from driftd.config.expand import expand
 from driftd.config.model import TARGET, target_environment
+from driftd.config.noting import Noting
 from driftd.config.values import Bases, convert
 
 if TYPE_CHECKING:
@@ -32,27 +33,15 @@ class Depends(NamedTuple):
 def url_depends_on(configuration: Configuration, target: str, environment: Mapping[str, str]) -> Depends:
     """What else might have given this target's url another value, beside the file itself."""
     value = configuration.targets[target].values["url"]
-    asked = _Asked(environment)
+    noting = Noting(environment)
     names = [target_environment(_URL, target), target_environment(_URL, None)]
     raw = value.raw
     if isinstance(raw, str) and value.origin in {"file", "shipped", "default"}:
-        raw = expand(raw, asked)
+        raw = expand(raw, noting)
     # A relative path in somebody's own file is relative to that file.
     relative = value.origin != "file" and convert(_URL, raw, _at(_HERE)) != convert(_URL, raw, _at(_THERE))
-    return Depends({name: environment.get(name) for name in (*names, *asked.names)}, relative)
+    return Depends({name: environment.get(name) for name in (*names, *noting.asked)}, relative)
 
 
 def _at(directory: Path) -> Bases:
     return Bases(here=directory, home=directory)
-
-
-class _Asked(dict[str, str]):
-    """An environment that remembers which of its variables were asked for."""
-
-    def __init__(self, environment: Mapping[str, str]) -> None:
-        super().__init__(environment)
-        self.names: list[str] = []
-
-    def get(self, name: str, default: str = "") -> str:  # type: ignore[override]  # as `expand` calls it
-        self.names.append(name)
-        return super().get(name, default)

@@ -12,7 +12,7 @@ import psutil
 
 from driftd import processes
 from driftd.doctor.findings import Finding, note, problem, warning
-from driftd.doctor.subject import DAEMON_LOCK, INUSE_LOCK, STARTUP_LOCK
+from driftd.lock_file import DAEMON, INUSE, STARTUP
 from driftd.locks import is_served, state_folder
 from driftengine.desired import is_script
 from driftengine.errors import ConfigurationError
@@ -45,7 +45,7 @@ class Service:
 
 def check_holders(subject: Subject) -> list[Finding]:
     """The window, services that say that they are running, and another daemon."""
-    paths = [subject.beside(end) for end in (STARTUP_LOCK, INUSE_LOCK, DAEMON_LOCK)]
+    paths = [subject.beside(end) for end in (STARTUP, INUSE, DAEMON)]
     found = [
         one
         for one in processes.holders([path for path in paths if path.exists()])["holders"]
@@ -55,7 +55,7 @@ def check_holders(subject: Subject) -> list[Finding]:
 
 
 def _window(subject: Subject, holders: Iterable[Holder]) -> list[Finding]:
-    path = subject.beside(STARTUP_LOCK)
+    path = subject.beside(STARTUP)
     who = [one for one in holders if one["path"] == str(path)]
     if not who:
         return []
@@ -75,7 +75,7 @@ def _window(subject: Subject, holders: Iterable[Holder]) -> list[Finding]:
 
 
 def _in_use(subject: Subject, holders: Iterable[Holder]) -> list[Finding]:
-    who = [one for one in holders if one["path"] == str(subject.beside(INUSE_LOCK))]
+    who = [one for one in holders if one["path"] == str(subject.beside(INUSE))]
     return [note(f"in use by {processes.describe(one)}", code="in-use-by") for one in who]
 
 
@@ -117,11 +117,7 @@ def check_other_file(subject: Subject) -> list[Finding]:
 
 def _services(subject: Subject, packages: set[str]) -> list[Service]:
     """The processes that hold in use, and those whose command line names the models' package."""
-    holding = (
-        processes.holders([subject.beside(INUSE_LOCK)])["holders"]
-        if subject.beside(INUSE_LOCK).exists()
-        else []
-    )
+    holding = processes.holders([subject.beside(INUSE)])["holders"] if subject.beside(INUSE).exists() else []
     pids = {one["pid"] for one in holding}
     skipped = {os.getpid(), os.getppid(), subject.daemon.pid}
     found = []

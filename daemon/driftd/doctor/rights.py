@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from driftd.doctor.findings import Finding, note, problem
-from driftd.doctor.subject import LOCK_ENDS, SQLITE_ENDS
+from driftd.doctor.subject import SQLITE_ENDS
+from driftd.lock_file import LOCKS
 from driftd.peers import groups_of
 from driftengine.backup_files import folder_for
 
@@ -103,7 +104,7 @@ def _rights_of(user: User, subject: Subject) -> list[Finding]:
 def _lock_files(subject: Subject) -> list[Finding]:
     """Nothing is locked but an ordinary file with one name."""
     found = []
-    for path in (subject.beside(end) for end in LOCK_ENDS):
+    for path in (subject.beside(end) for end in LOCKS):
         try:
             status = path.lstat()
         except OSError:

@@ -13,15 +13,8 @@ if TYPE_CHECKING:
 
 Document = dict[str, Any]
 
-# SQLite's own files, then driftd's; all of them lie beside the database and bear its name.
+# SQLite's own files beside the database; those of driftd are `lock_file`'s.
 SQLITE_ENDS = ("-wal", "-shm", "-journal")
-DAEMON_LOCK, STARTUP_LOCK, STARTUP_RESULT, INUSE_LOCK = (
-    ".daemon.lock",
-    ".startup.lock",
-    ".startup.result",
-    ".inuse.lock",
-)
-LOCK_ENDS = (DAEMON_LOCK, STARTUP_LOCK, INUSE_LOCK)
 
 
 @dataclass(frozen=True, slots=True)

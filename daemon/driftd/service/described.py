@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from driftd.config.noting import Noting
 from driftd.service.owner import one_owner, owner_of, shut_to
 from driftengine.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from driftd.config import Configuration, Request
     from driftd.service.owner import Owner
@@ -85,31 +85,9 @@ class Described:
         return tuple(path for path in self.writable if not Path(path).is_dir())
 
 
-class Noting(Mapping[str, str]):
-    """An environment that notes which of its variables somebody has read."""
-
-    def __init__(self, environment: Mapping[str, str]) -> None:
-        self._environment = environment
-        self.read: set[str] = set()
-
-    def __getitem__(self, name: str) -> str:
-        value = self._environment[name]
-        self.read.add(name)
-        return value
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._environment)
-
-    def __len__(self) -> int:
-        return len(self._environment)
-
-    def passed(self) -> dict[str, str]:
-        """What a service must be given to read the same configuration."""
-        return {
-            name: self._environment[name]
-            for name in sorted(self.read - _NOT_PASSED)
-            if self._environment[name]
-        }
+def _passed(noting: Noting) -> dict[str, str]:
+    """What a service must be given to read the same configuration."""
+    return {name: noting[name] for name in sorted(set(noting.asked) - _NOT_PASSED) if noting.get(name)}
 
 
 def describe(
@@ -146,7 +124,7 @@ def describe(
         writable=outermost(map(os.path.realpath, folders)),
         socket=listens,
         runtime=below,
-        environment={**environment.passed(), **_places(scope, request.environment)},
+        environment={**_passed(environment), **_places(scope, request.environment)},
         private_tmp=not any(is_below(path, TEMPORARY) for path in (*needed, *folders)),
         log=log,
     )

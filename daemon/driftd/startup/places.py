@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from driftd.startup.alone import interpreter
+from driftd.startup.finding import TIMEOUT
 from driftengine.dialects.sqlite.connect import parse_url
 from driftengine.errors import ConfigurationError, DriftError
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
     from driftd.config.settled import Configuration, Section
 
-TIMEOUT = 15.0  # seconds, where no configuration says
 _BEFORE_THE_FILE = {"default", "shipped"}  # where a setting stands that nobody has chosen
 _INSTALLED = frozenset({"site-packages", "dist-packages"})  # folders that an interpreter finds by itself
 

@@ -10,6 +10,16 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from driftengine import documents
+from driftengine.api_backups import (
+    backup_create,
+    backup_list,
+    backup_prune,
+    backup_restore,
+    backup_verify,
+    folder_of,
+    head,
+    open_target,
+)
 from driftengine.errors import HistoryError
 from driftengine.target import BackupSettings, Target
 
@@ -32,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BackupSettings",
     "Target",
+    "adopt",
     "apply",
     "approvals",
     "backup_create",
@@ -46,21 +57,11 @@ __all__ = [
     "plan",
     "plan_script",
     "prepare",
+    "revert",
+    "rollback",
     "rollback_to_backup",
     "start",
 ]
-
-
-def _open(target: Target, *, tidy: bool = False, lock_wait: float | None = None) -> SqliteDatabase:
-    from driftengine.dialects.chosen import opened
-    from driftengine.dialects.sqlite.database import LOCK_WAIT
-
-    wait = LOCK_WAIT if lock_wait is None else lock_wait
-    return opened(target.url, target.models.directory, tidy=tidy, lock_wait=wait)
-
-
-def _head(target: Target, database: SqliteDatabase) -> Document:
-    return documents.head(target, database.name)
 
 
 def _surveyed(target: Target, database: SqliteDatabase) -> Survey:
@@ -105,7 +106,7 @@ def _compared(target: Target, known: Desired | None, memory: Path | None) -> Doc
     from driftengine.dialects.chosen import DIALECT
     from driftengine.survey import survey
 
-    with closing(_open(target)) as database:
+    with closing(open_target(target)) as database:
         started = time.perf_counter()
         desired = known or remembered.load(target.models, memory)
         probe = 0.0 if known else _milliseconds_since(started)
@@ -115,7 +116,9 @@ def _compared(target: Target, known: Desired | None, memory: Path | None) -> Doc
         timings = {"probe": probe, **found.timings_ms, "total": _milliseconds_since(started)}
         document = documents.check(target, database.name, found, timings)
         # Asked again: somebody may have changed the database in between.
-        if memory is not None and question and found.in_step and answers.ask(target, asked) == question:
+        # What the configuration ignores may be judged by the rows too.
+        certain = found.in_step and not found.plan.ignored
+        if memory is not None and question and certain and answers.ask(target, asked) == question:
             answers.remember(memory, question, document, recorded=found.recorded)
         return {**document, "models": "remembered" if known else "probed"}
 
@@ -126,16 +129,16 @@ def _milliseconds_since(started: float) -> float:
 
 def plan(target: Target) -> Document:
     """What would be done, why, and at what risk. Raises DriftError."""
-    with closing(_open(target)) as database:
+    with closing(open_target(target)) as database:
         found = _surveyed(target, database)
-        return {**_head(target, database), "plan": documents.plan(found)}
+        return {**head(target, database), "plan": documents.plan(found)}
 
 
 def plan_script(target: Target) -> str:
     """The plan as a script for the database's own shell, without what waits. Raises DriftError."""
     from driftengine.stage import judged
 
-    with closing(_open(target)) as database:
+    with closing(open_target(target)) as database:
         found = _surveyed(target, database)
         kept, blocked, _ = judged(database, found.plan.runnable(), frozenset())
         return script_of(found, kept, {one.operation.number: one.reason for one in blocked})
@@ -205,11 +208,11 @@ def apply(
     request = Request(plan_id, tuple(approve), dry_run, allowed_by, standing=standing, in_use=in_use)
 
     def fresh() -> AbstractContextManager[SqliteDatabase]:
-        return closing(_open(target, tidy=not dry_run, lock_wait=target.window_timeout))
+        return closing(open_target(target, tidy=not dry_run, lock_wait=target.window_timeout))
 
     done = Applier(DIALECT, fresh, target, desired, request, progress).apply()
     held = documents.held_documents(
-        DIALECT, lambda: closing(_open(target)), done.plan, done.held, done.blocked, done.in_use
+        DIALECT, lambda: closing(open_target(target)), done.plan, done.held, done.blocked, done.in_use
     )
     return documents.applied(target, name, done, held, dry_run=dry_run)
 
@@ -252,7 +255,7 @@ def prepare(
     from driftengine import ahead
     from driftengine.dialects.chosen import DIALECT
 
-    with closing(_open(target)) as database:
+    with closing(open_target(target)) as database:
         return ahead.prepare(DIALECT, database, target, desired, approve=approve, progress=progress)
 
 
@@ -269,10 +272,12 @@ def approvals(target: Target) -> Given:
 def history(target: Target, migration: str | None = None) -> Document:
     """The audit trail, or one entry of it with everything. Raises HistoryError (`migration-unknown`)."""
     from driftengine import history as histories
+    from driftengine import taken_back
 
-    with closing(_open(target)) as database:
+    with closing(open_target(target)) as database:
         reader = database.reader()
         entries = histories.read(reader) if reader is not None else ()
+        gone = taken_back.undone(entries)
         if migration is not None:
             entries = tuple(entry for entry in entries if entry.migration_id == migration)
             if not entries:
@@ -283,8 +288,11 @@ def history(target: Target, migration: str | None = None) -> Document:
                     fix="run `driftd history`",
                 )
         return {
-            **_head(target, database),
-            "migrations": [documents.entry(entry, whole=migration is not None) for entry in entries],
+            **head(target, database),
+            "migrations": [
+                documents.entry(entry, whole=migration is not None, undone=gone.get(str(entry.migration_id)))
+                for entry in entries
+            ],
         }
 
 
@@ -294,109 +302,83 @@ def history_verify(target: Target) -> Document:
     from driftengine import journal
     from driftengine.backup_files import journal_of
 
-    with closing(_open(target)) as database:
+    with closing(open_target(target)) as database:
         reader = database.reader()
         rows = histories.read_rows(reader) if reader is not None else ()
         problems = list(histories.chain_problems(rows))
-        path = journal_of(_folder(target, database))
+        path = journal_of(folder_of(target, database))
         if not problems and path.exists():
             entries = tuple(histories.decode(row) for row in rows)
             problems += histories.reconcile(entries, journal.read(path))
-        return {**_head(target, database), "ok": not problems, "entries": len(rows), "problems": problems}
+        return {**head(target, database), "ok": not problems, "entries": len(rows), "problems": problems}
 
 
-def _folder(target: Target, database: SqliteDatabase) -> Path:
-    from driftengine.backup_files import folder_for
+def adopt(target: Target, words: Sequence[str] = (), *, allowed_by: str = "") -> Document:
+    """Agrees to what somebody changed in the database by hand; see `moved.adopt`. Raises DriftError."""
+    from driftengine import moved
 
-    return folder_for(target.backup.directory, database.name)
-
-
-def _database_id(database: SqliteDatabase) -> str:
-    from driftengine import history as histories
-
-    reader = database.reader()
-    entries = histories.read(reader) if reader is not None else ()
-    return entries[-1].database_id if entries else ""
+    return moved.adopt(target, words, allowed_by=allowed_by)
 
 
-def _pinned(database: SqliteDatabase, folder: Path) -> tuple[str, ...]:
-    """The backup of the last migration, which a rollback needs, and that of the last stage, which a daemon may hold."""
-    from driftengine import backup as backups
-    from driftengine import history as histories
+def revert(
+    target: Target,
+    words: Sequence[str] = (),
+    *,
+    approve: Sequence[str] = (),
+    dry_run: bool = False,
+    allowed_by: str = "",
+    in_use: bool = False,
+    desired: Desired | None = None,
+    progress: Progress | None = None,
+) -> Document:
+    """Takes back what somebody changed in the database by hand; see `moved.revert`. Raises DriftError."""
+    from driftengine import moved
 
-    reader = database.reader()
-    entries = histories.read(reader) if reader is not None else ()
-    ids = [str(entry.backup["id"]) for entry in entries if entry.backup]
-    staged = [one.id for one in backups.list_backups(folder) if one.reason == backups.STAGE]
-    return (*ids[-1:], *staged[-1:])
-
-
-def backup_create(target: Target, *, reason: str = "requested", progress: Progress | None = None) -> Document:
-    """Makes a verified backup now. Raises BackupError, DatabaseError."""
-    from driftengine import backup as backups
-
-    with closing(_open(target)) as database:
-        made = backups.create(
-            database.files(),
-            _folder(target, database),
-            reason=reason,
-            database_id=_database_id(database),
-            progress=progress,
-        )
-        return {**_head(target, database), "backup": made.as_document()}
+    return moved.revert(
+        target, words,
+        approve=approve, dry_run=dry_run, allowed_by=allowed_by, in_use=in_use,
+        desired=desired, progress=progress,
+    )  # fmt: skip
 
 
-def backup_list(target: Target) -> Document:
-    """The backups of the target, oldest first, and what lies beside them that cannot be listed."""
-    from driftengine import backup as backups
+def rollback(
+    target: Target,
+    *,
+    migration: str | None = None,
+    operations: Sequence[str] = (),
+    approve: Sequence[str] = (),
+    dry_run: bool = False,
+    allowed_by: str = "",
+    in_use: bool = False,
+    progress: Progress | None = None,
+) -> Document:
+    """Takes a migration back, or operations of it, with later rows kept; the models are not asked.
 
-    with closing(_open(target)) as database:
-        folder = _folder(target, database)
-        return {
-            **_head(target, database),
-            "folder": str(folder),
-            "backups": [one.as_document() for one in backups.list_backups(folder)],
-            "problems": list(backups.strays(folder)),
-        }
+    Returns apply's document with `undoes`: the migration, the operations of it that are taken back now, and those `left`.
+    `operations` are numbers within the migration, or ids; None of both means the last one that is not undone. Raises
+    DriftError for what is refused before anything was tried.
+    """
+    from driftengine.applied import Request
+    from driftengine.dialects.chosen import DIALECT, named
+    from driftengine.undoing import Undoing
 
+    name = named(target.url, target.models.directory)
+    request = Request(None, tuple(approve), dry_run, allowed_by, in_use=in_use)
 
-def backup_verify(target: Target, backup_id: str | None = None) -> Document:
-    """Proves one backup, or all of them. Raises BackupError (`backup-unknown`)."""
-    from driftengine import backup as backups
+    def fresh() -> AbstractContextManager[SqliteDatabase]:
+        return closing(open_target(target, tidy=not dry_run, lock_wait=target.window_timeout))
 
-    with closing(_open(target)) as database:
-        folder = _folder(target, database)
-        chosen = backups.list_backups(folder) if backup_id is None else (backups.find(folder, backup_id),)
-        strays = () if backup_id is not None else backups.strays(folder)
-        own_id = _database_id(database)
-        found = []
-        for one in chosen:
-            problems = backups.verify(one, database.files(), database_id=own_id)
-            found.append({**one.as_document(), "problems": list(problems)})
-        ok = not strays and not any(document["problems"] for document in found)
-        return {**_head(target, database), "backups": found, "problems": list(strays), "ok": ok}
-
-
-def backup_restore(target: Target, backup_id: str, *, progress: Progress | None = None) -> Document:
-    """Brings a backup back into the live database, after a safety backup. Raises BackupError, BusyError."""
-    from driftengine import backup as backups
-
-    with closing(_open(target)) as database:
-        folder = _folder(target, database)
-        restored = backups.restore(
-            database.files(),
-            folder,
-            backups.find(folder, backup_id),
-            database_id=_database_id(database),
-            progress=progress,
-            deadline_at=time.monotonic() + target.window_timeout,
-        )
-        safety = restored.safety_backup
-        return {
-            **_head(target, database),
-            "restored": restored.backup.as_document(),
-            "safety_backup": safety.as_document() if safety else None,
-        }
+    back = Undoing(DIALECT, fresh, target, migration, tuple(operations), request, progress).run()
+    done = back.applied
+    held = documents.held_documents(DIALECT, back.beside, done.plan, done.held, done.blocked, done.in_use)
+    return {
+        **documents.applied(target, name, done, held, dry_run=dry_run),
+        "undoes": {
+            "migration_id": back.migration,
+            "operations": list(back.numbers),
+            "left": list(back.left),
+        },
+    }
 
 
 def rollback_to_backup(
@@ -410,13 +392,13 @@ def rollback_to_backup(
     from driftengine import restoring
 
     started = time.perf_counter()
-    with closing(_open(target)) as database:
+    with closing(open_target(target)) as database:
         done = restoring.roll_back(
             database, target, allowed_by=allowed_by, dry_run=dry_run, progress=progress
         )
         safety, losses = done.safety_backup, done.losses
         return {
-            **_head(target, database),
+            **head(target, database),
             "migration": documents.entry(done.migration, whole=False),
             "restored": done.backup.as_document(),
             "safety_backup": safety.as_document() if safety else None,
@@ -426,26 +408,4 @@ def rollback_to_backup(
             "dry_run": dry_run,
             "duration_ms": _milliseconds_since(started),
             "warnings": list(done.warnings),
-        }
-
-
-def backup_prune(target: Target) -> Document:
-    """Removes what the retention no longer keeps. Raises BackupError."""
-    from driftengine import backup as backups
-
-    with closing(_open(target)) as database:
-        settings, folder = target.backup, _folder(target, database)
-        pruned = backups.prune(
-            folder,
-            keep=settings.keep,
-            keep_for=settings.keep_for,
-            max_total_size=settings.max_total_size,
-            database=database.name,
-            database_id=_database_id(database),
-            pinned=_pinned(database, folder),
-        )
-        return {
-            **_head(target, database),
-            "removed": [one.as_document() for one in pruned.removed],
-            "kept": [one.as_document() for one in pruned.kept],
         }

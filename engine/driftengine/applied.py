@@ -26,7 +26,7 @@ class Request:
     """What was asked for: a certain plan or any, approvals by operation id or code, and who asked.
 
     `standing` are approvals that were given before. Those of another plan do not count. `in_use`: others run on this
-    schema, and what their code would not survive waits.
+    schema, and what their code would not survive waits. `only` are the ids of what is to go ahead at all; None: everything.
     """
 
     plan_id: str | None = None
@@ -35,6 +35,7 @@ class Request:
     allowed_by: str = ""
     standing: Given = field(default_factory=dict)
     in_use: bool = False
+    only: tuple[str, ...] | None = None
 
     def approvals(self, plan: Plan) -> tuple[str, ...]:
         """The ids and codes that are approved of that plan."""

@@ -21,7 +21,6 @@ from driftengine.applied import Applied, Request, without_applying
 from driftengine.choice import (
     DEFERRED,
     MIGRATED,
-    UP_TO_DATE,
     Choice,
     approved_by,
     choose,
@@ -33,6 +32,7 @@ from driftengine.errors import BackupError, BusyError, DeadlineError, DriftError
 from driftengine.recording import Records
 from driftengine.stage import discard, judged
 from driftengine.survey import survey
+from driftengine.taken_back import needed_backups
 from driftengine.window import too_long
 
 if TYPE_CHECKING:
@@ -59,7 +59,8 @@ class Applier:
 
     `opened` gives the target's database for a try, and closes it behind that if it is this call's own. `prepared` was
     staged ahead, and `mark` taken before that; `prepared` is None afterwards if it was used or is of no use any more.
-    `prunes_later`: the caller lets go of older backups when nobody waits.
+    `prunes_later`: the caller lets go of older backups when nobody waits. `look` finds another plan than the one towards
+    the models.
     """
 
     dialect: Dialect
@@ -72,6 +73,7 @@ class Applier:
     mark: object = None
     window: Window | None = None
     prunes_later: bool = False
+    look: Callable[[Database], Survey] | None = None
     _warnings: list[str] = field(default_factory=list)
     _locking: bool = False
     _fresh: str = ahead.NEW
@@ -251,7 +253,10 @@ class Applier:
     def _choose(self, database: Database, found: Survey) -> Choice:
         words = self._approvals(database, found)
         request = self.request
-        return choose(self.dialect, database, found, words, in_use=request.in_use, asked=request.approve)
+        return choose(
+            self.dialect, database, found, words,
+            in_use=request.in_use, asked=request.approve, only=request.only,
+        )  # fmt: skip
 
     def _commit(
         self,
@@ -337,19 +342,21 @@ class Applier:
         return without_applying(found, choice.without(stage))
 
     def _survey(self, database: Database) -> Survey:
-        found = survey(self.dialect, database, self.target, self.desired)
+        look = self.look or (lambda one: survey(self.dialect, one, self.target, self.desired))
+        found = look(database)
         found.plan.require(self.request.plan_id)
         return found
 
     def _settle(self, database: Database, found: Survey, choice: Choice) -> Applied:
-        """Nothing is applied. Base is recorded where there is none, or where both sides moved on in step.
+        """Nothing is applied. Base is recorded where there is none, or where the models moved on and all that is left waits.
 
+        What both sides have in common by then is base: whoever follows the models by hand has not changed them.
         What is put off is applied soon, maybe by the stage that is kept, which a row in the history would make stale.
         """
         put_off = choice.settled == DEFERRED
-        if not self.request.dry_run and not put_off and database.state() == "present":
-            moved_on = choice.settled == UP_TO_DATE and found.in_step and found.base_is_old
-            if not found.met or moved_on:
+        towards_models = self.look is None
+        if towards_models and not self.request.dry_run and not put_off and database.state() == "present":
+            if not found.met or found.base_is_old:
                 self._records().meet(database, found)
             else:
                 self._records().heal(database, found)
@@ -427,7 +434,8 @@ class Applier:
         records.write_journal(database, (*found.entries, entry))
         backup = records.adopt(stage)
         if backup is not None and not self.prunes_later:
-            records.prune(database, entry.database_id, (backup.id,))
+            pinned = (backup.id, *needed_backups((*found.entries, entry)))
+            records.prune(database, entry.database_id, pinned)
         return replace(
             without_applying(found, choice.without(stage)),
             outcome=MIGRATED,

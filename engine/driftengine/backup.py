@@ -371,6 +371,7 @@ def restore(
     *,
     database_id: str = "",
     allowed_by: str = "",
+    takes_back: str = "",
     versions: Mapping[str, str] | None = None,
     progress: Progress | None = None,
     deadline_at: float | None = None,
@@ -378,6 +379,7 @@ def restore(
 ) -> Restored:
     """Proves the backup, backs up what is there, writes the backup into the live database, notes it in the journal.
 
+    `takes_back` is the migration that is rolled back by that: what it had done is then not done again by itself.
     Raises BackupError (`backup-not-verified`, `backup-page-size`, `restore-over-damaged`), BusyError, DeadlineError,
     DatabaseError, and the database is as it was. A HistoryError `restore-not-noted` comes behind the restore.
     """
@@ -394,6 +396,7 @@ def restore(
 
     def note(event: str) -> None:
         more = {"safety_backup": None if safety is None else safety.id, "allowed_by": allowed_by}
+        more |= {"takes_back": takes_back} if takes_back else {}
         _note(folder, event, backup, moment, **more)
 
     def save() -> None:

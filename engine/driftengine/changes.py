@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-ADD, REMOVE, CHANGE = "add", "remove", "change"
+ADD, REMOVE, CHANGE, RENAME = "add", "remove", "change", "rename"
 MODELS, DATABASE, BOTH = "models", "database", "both"
 NATIVE, CATALOG, REBUILD = "native", "catalog", "rebuild"
 
@@ -25,7 +25,8 @@ class Difference:
     `trigger`, `virtual_table`, `option`); `aspect` narrows a column's change down (`type`, `not_null`, `default`,
     `collation`, `generated`) and names an option. `table` is the key of the table that it belongs to, "" for a view.
     `desired` and `actual` are the two records, None where there is none. `known` says that base lists what is to be
-    removed as described by the models.
+    removed as described by the models. `versions` are the three versions of it in words: what the models want, what the
+    database has, and what it was when driftd last looked ("" where that is not known).
     """
 
     object: str
@@ -38,14 +39,22 @@ class Difference:
     desired: Any = None
     actual: Any = None
     known: bool = True
+    versions: tuple[str, str, str] = ("", "", "")
+
+    @property
+    def by_hand(self) -> bool:
+        """True when somebody made it so in the database: since driftd last looked, or before the models knew of it."""
+        return self.origin != MODELS or (self.change == REMOVE and not self.known)
 
     @property
     def identity(self) -> str:
         """What tells this difference from all others of the same database, in this plan and in a later one."""
         return identity_of(self.object, self.table, self.name, self.change, self.aspect)
 
-    def as_document(self) -> dict[str, str]:
-        """As it stands in `check --json`."""
+    def as_document(self) -> dict[str, Any]:
+        """As it stands in `check --json`; `versions` only where somebody changed the database."""
+        models, database, base = self.versions
+        moved = self.origin != MODELS
         return {
             "object": self.object,
             "table": self.table,
@@ -53,7 +62,33 @@ class Difference:
             "change": self.change,
             "origin": self.origin,
             "detail": self.detail,
+            "versions": {"models": models, "database": database, "base": base} if moved else None,
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Rename:
+    """A table or a column that goes by another name.
+
+    `table` is the key of the table by its new name, `column` that of the column by its new name ("" for the table
+    itself); `old` is the name that the database still has, `new` the name as the models spell it.
+    """
+
+    table: str
+    column: str
+    old: str
+    new: str
+
+    @property
+    def identity(self) -> str:
+        """That of the difference which it resolves."""
+        return identity_of("column" if self.column else "table", self.table, self.new, RENAME)
+
+
+def rename_of(difference: Difference) -> Rename:
+    """The rename that a difference asks for."""
+    column = difference.desired.key if difference.object == "column" else ""
+    return Rename(difference.table, column, difference.actual.name, difference.name)
 
 
 def identity_of(kind: str, table: str, name: str, change: str, aspect: str = "") -> str:
@@ -71,12 +106,17 @@ class Backfill:
     """The value that rows older than a column get.
 
     `expression` is SQL, evaluated for each row of the old table; `source` says who gave it. For a callable of the
-    models `callable` is its name, and `expression` calls a function that hands out the values drawn from it.
+    models `callable` is its name, and `expression` calls a function that hands out the values drawn from it. One that
+    `replaces` is written over every value, not over NULL alone. For a table that comes back `expression` is the query
+    for its rows, in the order of its stored columns (a rowid of its own before them), and `more` are statements that run
+    after it.
     """
 
     expression: str
     source: str
     callable: str = ""
+    replaces: bool = False
+    more: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +135,10 @@ class Questions:
 
     tables: frozenset[str] = frozenset()
     columns: frozenset[tuple[str, str]] = frozenset()
+
+    def joined(self, other: Questions) -> Questions:
+        """Both sets of questions as one."""
+        return Questions(self.tables | other.tables, self.columns | other.columns)
 
 
 @dataclass(frozen=True, slots=True)

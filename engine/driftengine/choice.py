@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from driftengine import history, journal
+from driftengine import accepted, history, journal
 from driftengine.changes import REBUILD
 from driftengine.errors import PlanError
-from driftengine.operations import closed, left_held, moved_by_hand, waiting_removals
+from driftengine.operations import closed, left_held
+from driftengine.renames import concerned
 from driftengine.risk import DESTRUCTIVE
 from driftengine.stage import judged
 from driftengine.survival import survives
+from driftengine.taken_back import done_document
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -94,7 +96,7 @@ def outgrown(
     for one in found.plan.operations:
         name = found.plan.operation_id(one.number)
         approval, held = given.get(name), one.judgement.hold and one.judgement.risk == DESTRUCTIVE
-        query = dialect.concerned(one.difference, found.actual) if held and approval is not None else None
+        query = _rows(dialect, one, found) if held and approval is not None else None
         if query is None or approval is None or approval.count is None or database.reader() is None:
             continue
         count = database.offending(query).count
@@ -105,6 +107,12 @@ def outgrown(
     return grown
 
 
+def _rows(dialect: Dialect, one: Operation, found: Survey) -> str | None:
+    if one.rows is not None:
+        return dialect.as_it_is(one.rows, found.actual, found.drift.renames)
+    return concerned(dialect, one.difference, found.actual, found.drift.renames)
+
+
 def choose(
     dialect: Dialect,
     database: Database,
@@ -113,11 +121,13 @@ def choose(
     *,
     in_use: bool = False,
     asked: Sequence[str] = (),
+    only: Sequence[str] | None = None,
 ) -> Choice:
     """Asks the guards what may go ahead now; `words` are approvals, ids or codes. Raises PlanError, DatabaseError.
 
     `in_use`: others run on this schema, so what their code would not survive waits, unless it is approved among the words
-    that were `asked` for now: whoever agreed to a loss before did not know who would run when it is applied.
+    that were `asked` for now: whoever agreed to a loss before did not know who would run when it is applied. `only` are
+    the ids or codes of what is to go ahead at all; None: everything that may.
     """
     plan = found.plan
     if not plan.operations:
@@ -125,7 +135,10 @@ def choose(
     approved = approved_by(found, words)
     now = approved_by(found, asked)
     require_values(plan, [plan.operation_id(number) for number in now])
+    meant = frozenset(o.number for o in plan.operations) if only is None else approved_by(found, only)
     runnable = plan.runnable(approved)
+    together = closed(runnable, meant & {o.number for o in runnable})
+    runnable = tuple(o for o in runnable if o.number in together)
     breaking = not_survived(runnable, now, found.actual) if in_use else frozenset[int]()
     if breaking:
         left = closed(runnable, {o.number for o in runnable} - breaking)
@@ -134,7 +147,7 @@ def choose(
         going = runnable
     kept, blocked, evidence = judged(database, going, approved)
     told = {o.number for o in kept} | {one.operation.number for one in blocked}
-    held = tuple(o for o in plan.operations if o.number not in told)
+    held = tuple(o for o in plan.operations if o.number in meant - told)
     settled = None if kept else BLOCKED if blocked else DEFERRED if breaking else HELD
     return Choice(plan, kept, held, blocked, evidence, approved, breaking, settled)
 
@@ -144,7 +157,8 @@ def _lightened(dialect: Dialect, found: Survey, operations: Sequence[Operation])
 
     Others run: a copy would keep them from writing for as long as it takes.
     """
-    own = {o.number: dialect.strategy(o.difference, found.actual, o.change.backfill) for o in operations}
+    standing = dialect.renamed(found.actual, found.drift.renames)
+    own = {o.number: dialect.strategy(o.difference, standing, o.change.backfill) for o in operations}
     copied = {o.difference.table for o in operations if own[o.number] == REBUILD}
     return tuple(
         o if o.difference.table in copied else replace(o, change=replace(o.change, strategy=own[o.number]))
@@ -177,15 +191,15 @@ def _left_held(found: Survey) -> dict[str, tuple[str, ...]]:
 # --- the history's row
 
 
-def remembered(waiting: Sequence[Operation]) -> dict[str, Any]:
-    """What base alone would forget of the operations that wait: that the models had it once, and who moved."""
-    return {"waiting": waiting_removals(waiting), "moved": moved_by_hand(waiting)}
+def remembered(found: Survey, waiting: Sequence[Operation]) -> dict[str, Any]:
+    """What base alone would forget of what is left as it is: that the models had it once, who moved, what is accepted."""
+    return accepted.remembered((o.difference for o in waiting), found.drift)
 
 
 def begun_entry(found: Survey, moment: datetime, versions: Mapping[str, str]) -> history.Entry:
     """The history's row as far as it is known before the rehearsal; it gives the migration its id."""
     return history.Entry(
-        "migration",
+        found.kind,
         journal.timestamp(moment),
         database_id_of(found),
         history.new_migration_id(moment),
@@ -217,6 +231,8 @@ def finished_entry(
     """
     outcome = stage.rehearsal.outcome
     backup = stage.backup if keeps_backup else None
+    went = {o.number for o in choice.operations}
+    left = [o for o in choice.plan.operations if o.number not in went]
     return replace(
         stage.entry,
         at=journal.timestamp(at),
@@ -227,10 +243,18 @@ def finished_entry(
             "approved": sorted(choice.approved),
             "held": [o.number for o in choice.held],
             "blocked": {str(one.operation.number): one.reason for one in choice.blocked},
-            **remembered(choice.waiting),
+            **remembered(found, left),
+            "done": done_document((o.number, o.difference) for o in choice.operations),
+            "fills": {
+                o.difference.identity: fill.expression
+                for o in choice.operations
+                if (fill := o.change.backfill) is not None and not fill.callable
+            },
+            "lost": [o.number for o in choice.operations if o.loses],
             "rows_written": outcome.changes,
             "statements": list(stage.rehearsal.script.statements()),
             **(window or {}),
+            **(found.more(choice.operations) if found.more is not None else {}),
         },
         durations={**stage.durations, **durations},
         undo={"before": history.pack(history.Base(found.actual.stored, ()))},

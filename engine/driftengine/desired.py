@@ -13,7 +13,7 @@ from driftengine.errors import ModelsError
 from driftengine.footprint import Inputs, find_interpreter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from driftengine.schema import StoredObject
 
@@ -75,7 +75,7 @@ class Desired:
         defaults: Python-side defaults.
         hints: what `info` says.
         sources: absolute paths of the project's source files and of .sql files, sorted.
-        unsupported: one sentence for each table that a SQLite database cannot have.
+        unsupported: one sentence for each table or index that a SQLite database cannot have.
         versions: `python`, `sqlalchemy`, `sqlite` (and `sqlmodel`) of the interpreter; empty when none was asked.
         inputs: all that the schema was made of; a footprint of it tells whether it still holds.
     """
@@ -121,10 +121,17 @@ def read_desired(source: ModelSource, *, cancelled: Callable[[], bool] | None = 
         defaults=tuple(ColumnDefault(**default) for default in document.get("defaults", ())),
         hints=tuple(_hint(**hint) for hint in document.get("hints", ())),
         sources=tuple(sorted({*document.get("sources", ()), *map(str, scripts)})),
-        unsupported=tuple(document.get("unsupported", ())),
+        unsupported=(*document.get("unsupported", ()), *_reserved(stored)),
         versions=document.get("versions", {}),
         inputs=inputs,
     )
+
+
+def _reserved(stored: Iterable[StoredObject]) -> Iterator[str]:
+    """One sentence for a table of the models that bears the name of driftd's own, and so is left out on both sides."""
+    for row in stored:
+        if row.type == "table" and row.name.lower() == "driftd_history":
+            yield f"table {row.name}: driftd keeps its history under that name, so the models' table is left alone; rename it"
 
 
 def inputs_after(source: ModelSource, error: ModelsError) -> Inputs:

@@ -8,10 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from driftengine.errors import DriftError
+from driftengine.renames import concerned, pending
 from driftengine.window import IN_USE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from driftengine.ahead import Prepared
@@ -53,6 +54,8 @@ def check(
         "state": "in_sync" if found.in_step else "drifted" if runnable else "held",
         "in_sync": found.in_step,
         "differences": [difference.as_document() for difference in found.drift.differences],
+        "accepted": [difference.as_document() for difference in found.drift.accepted],
+        "ignored": [difference.as_document() for difference in found.drift.ignored],
         "plan": plan(found),
         "unmanaged": [{"type": row.type, "name": row.name} for row in found.drift.unmanaged],
         "unsupported": list(found.desired.unsupported),
@@ -157,6 +160,10 @@ def _reason(one: Operation, waiting: Mapping[int, Operation]) -> str:
 # What a drop would lose is said where nobody has counted yet; this is what the count shows.
 _EMPTY = {"drop_column": "; every value in it is NULL now", "drop_table": "; it holds no row now"}
 
+_OF_ROWS = frozenset(
+    {"value-needed", "rename-suspected"}
+)  # what holds a new column because of the rows that are there
+
 
 def held_documents(
     dialect: Dialect,
@@ -176,9 +183,12 @@ def held_documents(
     try:
         with opened() as database:
             actual = database.read()
+            left = pending(actual, plan.renames)
             for one, document in zip(held, documents, strict=True):
-                query = dialect.concerned(one.difference, actual)
-                if query:
+                own = None if one.rows is None else dialect.as_it_is(one.rows, actual, left)
+                query = own or concerned(dialect, one.difference, actual, plan.renames)
+                # Of a new column the rows matter that would have no value, or not a sure one, and no others.
+                if query and (own or document["kind"] != "add_column" or document["code"] in _OF_ROWS):
                     rows = database.offending(query)
                     document |= {"rows": rows.as_documents(), "count": rows.count}
                     if not rows.count and document["kind"] in _EMPTY and document["code"] != IN_USE:
@@ -261,8 +271,12 @@ def last_migration(entries: Sequence[Entry]) -> Document | None:
     }
 
 
-def entry(one: Entry, *, whole: bool) -> Document:
-    """A row of the history; with everything where it is `whole`."""
+def entry(one: Entry, *, whole: bool, undone: Collection[int] | None = None) -> Document:
+    """A row of the history; with everything where it is `whole`.
+
+    `undoes` is what a rollback took back, `undone` the operations that have been taken back since.
+    """
+    told = one.evidence.get("undoes")
     operations = (one.plan or {}).get("operations", [])
     done = set(one.evidence.get("applied", []))
     document: Document = {
@@ -274,6 +288,8 @@ def entry(one: Entry, *, whole: bool) -> Document:
         "operations": len(done),
         "plan_id": (one.plan or {}).get("id"),
         "backup": one.backup,
+        "undoes": told and {"migration_id": told["migration"], "operations": told["operations"]},
+        "undone": sorted(undone or ()),
         "hash": one.hash,
     }
     if whole:

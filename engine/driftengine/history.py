@@ -33,6 +33,7 @@ CREATE = (
 )
 COLUMNS = ("id", "kind", "migration_id", "at", "document", "previous", "hash")
 SCHEMA_VERSION = 1
+REMEMBERED = ("done", "undoes")  # of the evidence: what the journal tells too
 RESTORES = frozenset({"restoring", "restored"})  # behind either, the chain may go on from any earlier row
 
 
@@ -301,6 +302,8 @@ def journal_record(
         entry.database_id,
         {
             **(more or {}),
+            **{key: entry.evidence[key] for key in REMEMBERED if entry.evidence.get(key)},
+            "allowed_by": entry.allowed_by,
             "database": database,
             "kind": entry.kind,
             "id": entry.id,

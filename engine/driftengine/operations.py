@@ -6,16 +6,18 @@ import difflib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from driftengine.changes import CATALOG, MODELS, NATIVE, REBUILD, REMOVE
+from driftengine.changes import CATALOG, CHANGE, NATIVE, REBUILD, REMOVE, RENAME, rename_of
 from driftengine.errors import PlanError
+from driftengine.renames import REFUSED
 from driftengine.risk import DESTRUCTIVE, GUARDED, MANUAL, SAFE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from driftengine.changes import Change, Difference
+    from driftengine.changes import Change, Difference, Rename
     from driftengine.risk import Judgement
 
+SUSPECTED = "rename-suspected"
 _RISKS = (SAFE, GUARDED, DESTRUCTIVE, MANUAL)
 
 
@@ -24,7 +26,7 @@ class Operation:
     """One step of a plan.
 
     `needs` are the numbers of the operations that it cannot do without; `waits_for` those of them that are held, or wait
-    in their turn.
+    in their turn. `rows` is a query for the rows that it concerns, where those are others than the dialect would show.
     """
 
     number: int
@@ -32,6 +34,7 @@ class Operation:
     judgement: Judgement
     sql: tuple[str, ...] = ()
     guard: str | None = None
+    rows: str | None = None
     needs: frozenset[int] = frozenset()
     waits_for: frozenset[int] = frozenset()
 
@@ -39,6 +42,24 @@ class Operation:
     def difference(self) -> Difference:
         """What it resolves."""
         return self.change.difference
+
+    @property
+    def loses(self) -> bool:
+        """True when only a backup has what was there before: whoever takes it back needs that."""
+        d = self.difference
+        gone = d.change == REMOVE and d.object in {"table", "column", "virtual_table"}
+        filled = d.change == CHANGE and self.change.backfill is not None
+        rewritten = d.object == "column" and d.aspect in {"type", "generated"}
+        # Which ids were given once, nothing but AUTOINCREMENT tells.
+        rewritten |= d.aspect == "autoincrement" and not d.desired.autoincrement
+        return gone or filled or rewritten or self.judgement.kind in {"change_primary_key", "change_storage"}
+
+    def approved_as(self, code: str) -> bool:
+        """True when the approval of all of that code covers it.
+
+        What may live on under another name is lost by its own id alone: whoever agrees to drops has not thought of that.
+        """
+        return code == self.judgement.code and SUSPECTED not in {*self.judgement.holds} - {code}
 
     def features(self) -> tuple[str, ...]:
         """What makes it the same operation in another plan: what it is about, and what it would change."""
@@ -71,18 +92,25 @@ class Plan:
     """The operations that turn actual into desired.
 
     `id` is "" only while it is being made. `copies` holds the rows, by key, of the tables that are copied; like all that
-    is known of the rows it takes no part in the id.
+    is known of the rows it takes no part in the id. `ignored` are differences that the configuration says to leave alone.
     """
 
     operations: tuple[Operation, ...]
     id: str = ""
     names: Mapping[str, str] = field(default_factory=dict)
     copies: Mapping[str, int] = field(default_factory=dict)
+    ignored: tuple[Difference, ...] = ()
 
     @property
     def copied_tables(self) -> frozenset[str]:
         """The keys of the tables that are copied: what takes time is the number of their rows."""
         return frozenset(o.difference.table for o in self.operations if o.change.strategy == REBUILD)
+
+    @property
+    def renames(self) -> tuple[Rename, ...]:
+        """The renames that it is made with: all else in it is told under the new names."""
+        renaming = [o for o in self.operations if o.difference.change == RENAME]
+        return tuple(rename_of(o.difference) for o in renaming if o.difference.aspect != REFUSED)
 
     @property
     def risk(self) -> str:
@@ -142,7 +170,7 @@ class Plan:
             matching = {
                 o.number
                 for o in self.operations
-                if word in {self.operation_id(o.number), o.judgement.code} or o.features() == left_held
+                if word == self.operation_id(o.number) or o.approved_as(word) or o.features() == left_held
             }
             if not matching:
                 raise PlanError(
@@ -162,6 +190,9 @@ class Plan:
             return f"the plan has {len(self.operations)} operations"
         if number.isdigit():
             return "an approval is bound to the plan that it was given for, and this plan is another one"
+        own = [self.operation_id(o.number) for o in self.operations if o.judgement.code == word]
+        if own:
+            return f"what may live on under another name is approved by its own id: {' '.join(own)}"
         near = difflib.get_close_matches(word, {o.judgement.code for o in self.operations}, n=1)
         return f"did you mean {near[0]}?" if near else "no operation has that id or code"
 
@@ -177,6 +208,16 @@ def closed(operations: Iterable[Operation], chosen: Iterable[int]) -> frozenset[
         kept -= stranded
 
 
+def all_needed(operations: Iterable[Operation], one: Operation) -> frozenset[int]:
+    """What an operation needs, and what that needs in turn."""
+    needs = {o.number: o.needs for o in operations}
+    found, waiting = set[int](), set(one.needs)
+    while waiting:
+        found |= waiting
+        waiting = set[int]().union(*(needs[number] for number in waiting)) - found
+    return frozenset(found)
+
+
 def left_held(document: Mapping[str, Any], numbers: Iterable[int]) -> dict[str, tuple[str, ...]]:
     """By id, the features of the operations with these numbers in a PLAN document."""
     held = set(numbers)
@@ -189,34 +230,18 @@ def left_held(document: Mapping[str, Any], numbers: Iterable[int]) -> dict[str, 
     }  # fmt: skip
 
 
-def waiting_removals(operations: Iterable[Operation]) -> list[str]:
-    """The removals that wait for a person although the models once described what is to go.
-
-    Base keeps them: the models describe it no longer, and the next look must still know that they did.
-    """
-    return sorted(
-        o.difference.identity for o in operations if o.difference.change == REMOVE and o.difference.known
-    )
-
-
-def moved_by_hand(operations: Iterable[Operation]) -> dict[str, str]:
-    """Who moved, by difference, where it was not the models alone and the operation waits for a person.
-
-    The next base holds what was done by hand; without this it would look as if the models had moved.
-    """
-    found = {o.difference.identity: o.difference.origin for o in operations}
-    return {identity: origin for identity, origin in sorted(found.items()) if origin != MODELS}
-
-
 def in_copy(operation: Operation) -> bool:
     """True when a copy of the table would carry the operation out, and ALTER or an edit of the stored DDL do it now."""
     inside = operation.difference.object in {"column", "check", "foreign_key", "primary_key", "option"}
-    return inside and operation.change.strategy in {NATIVE, CATALOG}
+    renaming = operation.difference.change == RENAME
+    return inside and not renaming and operation.change.strategy in {NATIVE, CATALOG}
 
 
 def _undo(operation: Operation) -> str:
     """How the operation is undone, in a line."""
     d, kind = operation.difference, operation.judgement.kind
+    if d.change == RENAME:
+        return f"rename it back to {d.actual.name}"
     if d.change == REMOVE and d.object in {"table", "column"}:
         return "create it again; its data comes back from the migration's backup"
     if kind.startswith(("create_", "add_")):

@@ -7,22 +7,36 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from driftengine.changes import ADD, REBUILD, REMOVE, Backfill, Change, Questions
+from driftengine.changes import ADD, REBUILD, REMOVE, RENAME, Backfill, Change, Questions, rename_of
+from driftengine.effect import digest_of
 from driftengine.errors import RehearsalError
-from driftengine.operations import Operation, Plan, in_copy
-from driftengine.risk import DESTRUCTIVE, GUARDED, MANUAL, Judgement, is_ignored, judge
+from driftengine.needs import goes_with, needs_of
+from driftengine.operations import Operation, Plan, all_needed, in_copy
+from driftengine.risk import (
+    DESTRUCTIVE,
+    GUARDED,
+    MANUAL,
+    Judgement,
+    beside_rename,
+    drop_suspected,
+    is_ignored,
+    judge,
+    suspected,
+    taken_back_before,
+    under_policy,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from driftengine.changes import Difference, Facts, Script
+    from driftengine.changes import Difference, Facts, Rename, Script
     from driftengine.dialects.base import Dialect
     from driftengine.diff import Drift
     from driftengine.schema import Schema
+    from driftengine.suspicion import Suspicion
 
 _ORDER = (
     "table",
@@ -37,6 +51,20 @@ _ORDER = (
     "view",
     "trigger",
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """What is settled about a difference before a plan is made of it: by whoever takes operations back.
+
+    `guard` takes the place of the dialect's own, `rows` is a query for the rows to show where the operation is held,
+    over the schema after the renames.
+    """
+
+    judgement: Judgement
+    backfill: Backfill | None = None
+    guard: str | None = None
+    rows: str | None = None
 
 
 def questions(drift: Drift) -> Questions:
@@ -64,42 +92,80 @@ def make_plan(
     backfills: Mapping[tuple[str, str], Backfill] | None = None,
     policy: Mapping[str, str] | None = None,
     max_calls: int | None = None,
-    renames: Mapping[tuple[str, str], str] | None = None,
+    suspicions: Mapping[str, Suspicion] | None = None,
+    notes: Mapping[str, str] | None = None,
+    rulings: Mapping[str, Ruling] | None = None,
+    taken_back: Mapping[tuple[str, str], str] | None = None,
 ) -> Plan:
     """The plan for a drift.
 
     `backfills` goes by (table, column) key and holds the best value that is known for each; `max_calls` bounds those
-    that call the models. `renames` goes from the (table, column) keys of what the models say was renamed ("" for a table
-    itself) to the name that the database still has.
+    that call the models. `rulings`, `suspicions` (what could be a rename) and `notes` (sentences more) go by a
+    difference's identity; `taken_back` says what was rolled back, by identity and digest of what was wanted, each with a
+    sentence: it waits for a person. Raises RehearsalError where the database refuses a rename of the drift.
     """
+    standing = dialect.renamed(actual, drift.renames)
+    suspicions = suspicions or {}
+    suspects = frozenset[str]().union(*(one.removed for one in suspicions.values()))
     policy = {key.lower(): rule for key, rule in (policy or {}).items()}
     operations: list[Operation] = []
+    ignored: list[Difference] = []
     for d in sorted(drift.differences, key=_position):
         backfill = needed_backfill(d, facts, backfills or {})
-        judgement = judge(d, facts, backfill, relaxes=dialect.relaxes(d), policy=policy, max_calls=max_calls)
+        judgement = judge(d, facts, backfill, relaxes=dialect.relaxes(d), max_calls=max_calls)
         judgement = _without_parent_key(dialect, judgement, d, desired)
-        judgement = _waiting_for_rename(judgement, d, renames or {})
-        judgement = _with_company(dialect, judgement, d, actual)
-        if is_ignored(judgement, d, policy):
+        judgement = _renaming(dialect, judgement, d, actual, drift.renames)
+        judgement = _with_company(dialect, judgement, d, standing)
+        judgement = suspected(judgement, suspicions[d.identity].reason if d.identity in suspicions else None)
+        judgement = drop_suspected(judgement) if d.identity in suspects else judgement
+        judgement = _with_note(judgement, (notes or {}).get(d.identity))
+        judgement = taken_back_before(judgement, (taken_back or {}).get((d.identity, digest_of(d.desired))))
+        judgement = under_policy(judgement, d, policy)
+        # Who ignores a rename has said so before: there is no such difference then.
+        if is_ignored(judgement, d, policy) and d.change != RENAME:
+            ignored.append(d)
             continue
-        change = Change(len(operations) + 1, d, dialect.strategy(d, actual, backfill), backfill)
-        guard = (
-            dialect.guard(d, desired, actual, backfill) if judgement.risk in {GUARDED, DESTRUCTIVE} else None
-        )
-        guard = None if judgement.code == "drop-column" else guard
-        operations.append(Operation(change.number, change, judgement, guard=guard))
-    operations = [replace(o, needs=_needs(o, operations, actual)) for o in operations]
-    operations = _with_a_column_left(operations, actual)
+        change = Change(len(operations) + 1, d, dialect.strategy(d, standing, backfill), backfill)
+        judged = judgement.risk in {GUARDED, DESTRUCTIVE} and judgement.kind != "drop_column"
+        guard = dialect.guard(d, desired, standing, backfill) if judged else None
+        guard = None if guard is None else dialect.as_it_is(guard, actual, drift.renames)
+        rows = _rows_at_stake(dialect, drift, suspicions.get(d.identity), standing)
+        operations.append(Operation(change.number, change, judgement, guard=guard, rows=rows))
+    operations = [
+        _ruled(dialect, o, (rulings or {}).get(o.difference.identity), standing) for o in operations
+    ]
+    operations = [_with_needs(o, operations, standing) for o in operations]
+    operations = _with_a_column_left(operations, standing)
     operations = _with_waiting(operations)
     operations = _with_strategies(operations)
     operations = _with_expressible(dialect, desired, actual, operations)
     operations = _with_sql(dialect, desired, actual, operations)
-    names = {key: table.name for schema in (desired, actual) for key, table in schema.tables.items()}
-    return _identified(Plan(tuple(operations), names=names), actual)
+    names = {
+        key: table.name for schema in (desired, actual, standing) for key, table in schema.tables.items()
+    }
+    return _identified(Plan(tuple(operations), names=names, ignored=tuple(ignored)), actual)
+
+
+def _rows_at_stake(
+    dialect: Dialect, drift: Drift, suspicion: Suspicion | None, standing: Schema
+) -> str | None:
+    """The query for what stands under the name that something may have had; None where that is told otherwise."""
+    gone = () if suspicion is None else [d for d in drift.differences if d.identity in suspicion.removed]
+    return next((query for d in gone if (query := dialect.concerned(d, standing))), None)
+
+
+def _ruled(dialect: Dialect, operation: Operation, ruling: Ruling | None, actual: Schema) -> Operation:
+    if ruling is None:
+        return operation
+    d, backfill = operation.difference, ruling.backfill
+    change = replace(operation.change, strategy=dialect.strategy(d, actual, backfill), backfill=backfill)
+    return replace(operation, change=change, judgement=ruling.judgement, guard=ruling.guard, rows=ruling.rows)
 
 
 def _position(d: Difference) -> tuple[int, str, int]:
-    """New tables first, then each table's changes together, then indexes, views, triggers; drops of tables last."""
+    """Renames first, then new tables, then each table's changes together, then indexes, views, triggers; drops of tables last."""
+    if d.change == RENAME:
+        return -1, "", 0
     if d.object in {"table", "virtual_table"}:
         return (0 if d.change == ADD else 5), "", 0
     place = _ORDER.index(d.object)
@@ -146,95 +212,29 @@ def _with_company(dialect: Dialect, judgement: Judgement, d: Difference, actual:
     return replace(judgement, reason=f"{judgement.reason}; with it goes the index {', '.join(names)}")
 
 
-def _waiting_for_rename(
-    judgement: Judgement, d: Difference, renames: Mapping[tuple[str, str], str]
+def _renaming(
+    dialect: Dialect, judgement: Judgement, d: Difference, actual: Schema, renames: Sequence[Rename]
 ) -> Judgement:
-    """What the models call by a new name is not made anew, empty, beside the data that stands under the old one."""
-    if d.change != ADD or d.object not in {"table", "column"}:
+    """What follows from a rename, beside what SQL says of it."""
+    if d.change != RENAME or judgement.risk == MANUAL:
         return judgement
-    old = renames.get((d.table, d.desired.key if d.object == "column" else ""))
-    if old is None:
-        return judgement
-    statement = (
-        f"ALTER TABLE {_quoted(d.table)} RENAME COLUMN {_quoted(old)} TO {_quoted(d.name)}"
-        if d.object == "column"
-        else f"ALTER TABLE {_quoted(old)} RENAME TO {_quoted(d.name)}"
-    )
-    reason = f"the models say that it is {old} by a new name; rename it by {statement}, then look again"
-    return replace(judgement, code="rename-waits", reason=f"{reason}; approved, it is made anew", hold=True)
+    one = rename_of(d)
+    table = dialect.renamed(actual, renames).tables[one.table]
+    if table.problem:
+        return Judgement(judgement.kind, MANUAL, "unreadable-table", table.problem, hold=True)
+    return beside_rename(judgement, *dialect.beside_rename(one, actual, renames))
 
 
-def _quoted(name: str) -> str:
-    """An identifier as every dialect of SQL reads it: a person pastes it, and it may be a keyword."""
-    return '"' + name.replace('"', '""') + '"'
+def _with_note(judgement: Judgement, note: str | None) -> Judgement:
+    return judgement if note is None else replace(judgement, reason=f"{judgement.reason}; {note}")
 
 
-def _needs(operation: Operation, operations: Iterable[Operation], actual: Schema) -> frozenset[int]:
-    """An operation needs those that make the tables and the columns which it reads.
-
-    A column of the type ANY needs its table to be STRICT: elsewhere ANY is a type that makes numbers of texts.
-    """
-    d = operation.difference
-    tables, columns = _reads(d)
-    needed = set()
-    for other in operations:
-        made = other.difference
-        if other.number == operation.number:
-            continue
-        if d.object == "column" and (made.aspect, made.table) == ("strict", d.table) and _is_any(d):
-            needed.add(other.number)
-        if made.object == "table" and made.change == ADD and made.desired.key in tables:
-            needed.add(other.number)
-        if any(place in columns or _mentions(d, *place) for place in _made_columns(made, actual)):
-            needed.add(other.number)
-        if _refers_to(d, made):
-            needed.add(other.number)
-    return frozenset(needed)
-
-
-def _refers_to(d: Difference, made: Difference) -> bool:
-    """True where the first brings a foreign key, and the second the key in its parent that it needs.
-
-    Without that key SQLite refuses each DELETE and UPDATE on the parent, also by programs that never heard of the child:
-    https://www.sqlite.org/foreignkeys.html#fk_indexes.
-    """
-    if d.object == "table" and d.change == ADD:
-        keys = d.desired.foreign_keys
-    else:
-        keys = (d.desired,) if d.object == "foreign_key" and d.desired is not None else ()
-    unique = made.object in {"primary_key", "unique"} or (made.object == "index" and made.desired is not None)
-    if not keys or made.desired is None or not unique:
-        return False
-    if made.object == "index":
-        if not made.desired.unique or made.desired.where is not None:
-            return False
-        columns = {part.effect for part in made.desired.parts}
-    else:
-        columns = set(made.desired.columns)
-    return any(key.parent == made.table and set(key.parent_columns) == columns for key in keys)
-
-
-def _made_columns(d: Difference, actual: Schema) -> set[tuple[str, str]]:
-    """The columns that are there once this is done; a new alias of the rowid comes with its key."""
-    if d.object == "column" and d.change == ADD:
-        return {(d.table, d.desired.key)}
-    if d.object == "primary_key" and d.desired is not None and d.desired.rowid_alias:
-        return {(d.table, key) for key in d.desired.columns if actual.tables[d.table].column(key) is None}
-    return set()
-
-
-def _mentions(d: Difference, table: str, column: str) -> bool:
-    """True where an index or a computed column names the column in an expression; rather once too often.
-
-    In SQLite a quoted name that is no column is a string: such an expression would go ahead, and mean something else.
-    """
-    texts: list[str] = []
-    if d.table == table and d.object == "index" and d.desired is not None:
-        texts = [part.effect for part in d.desired.parts if part.is_expression]
-        texts += [d.desired.where.effect] if d.desired.where else []
-    elif d.table == table and d.object == "column" and d.desired is not None and d.desired.generated:
-        texts = [d.desired.generated.expression.effect]
-    return any(re.search(rf"(?<!\w){re.escape(column)}(?!\w)", text) for text in texts)
+def _with_needs(operation: Operation, operations: Sequence[Operation], actual: Schema) -> Operation:
+    """With what it needs; who approves the drop of a column is told what has to be approved with it."""
+    with_it = [o for o in operations if goes_with(operation.difference, o.difference) and o is not operation]
+    told = ", ".join(f"{o.judgement.kind} {o.difference.name}" for o in with_it)
+    judgement = _with_note(operation.judgement, f"it goes only together with {told}" if told else None)
+    return replace(operation, needs=needs_of(operation, operations, actual), judgement=judgement)
 
 
 def _with_a_column_left(operations: Sequence[Operation], actual: Schema) -> list[Operation]:
@@ -254,26 +254,6 @@ def _with_a_column_left(operations: Sequence[Operation], actual: Schema) -> list
         for number in numbers
     }
     return [replace(o, needs=o.needs | extra.get(o.number, frozenset())) for o in operations]
-
-
-def _is_any(d: Difference) -> bool:
-    return d.desired is not None and d.desired.affinity == "ANY" and (d.change == ADD or d.aspect == "type")
-
-
-def _reads(d: Difference) -> tuple[set[str], set[tuple[str, str]]]:
-    if d.desired is None or d.object in {"view", "table", "virtual_table", "option"}:
-        return set(), set()
-    tables = {d.table}
-    names: set[str] = set()
-    if d.object in {"index", "primary_key"}:
-        names = {part.effect for part in d.desired.parts if not part.is_expression}
-    elif d.object in {"unique", "check", "foreign_key"}:
-        names = set(d.desired.columns)
-    columns = {(d.table, name) for name in names}
-    if d.object == "foreign_key":
-        tables.add(d.desired.parent)
-        columns |= {(d.desired.parent, name) for name in d.desired.parent_columns}
-    return tables, columns
 
 
 def _with_waiting(operations: Sequence[Operation]) -> list[Operation]:
@@ -308,12 +288,16 @@ def _with_expressible(
 ) -> list[Operation]:
     """What no statement can be written for is reported and left to a person; the rest of the plan goes on."""
     failing: dict[int, str] = {}
-    for table in dict.fromkeys(o.difference.table for o in operations):
-        together = [o for o in _going(operations) if o.difference.table == table]
-        failing |= _inexpressible(dialect, desired, actual, together)
-        for one in operations:
+    # The renames have been tried before, all together; everything else is written for what they leave.
+    renaming = [o for o in operations if o.difference.change == RENAME]
+    first = [o.change for o in renaming if o.judgement.risk != MANUAL]
+    rest = [o for o in operations if o not in renaming]
+    for table in dict.fromkeys(o.difference.table for o in rest):
+        together = [o for o in _going(operations) if o.difference.table == table and o not in renaming]
+        failing |= _inexpressible(dialect, desired, actual, together, first)
+        for one in rest:
             if one.difference.table == table and one not in together and one.judgement.risk != MANUAL:
-                failing |= _inexpressible(dialect, desired, actual, [one])
+                failing |= _inexpressible(dialect, desired, actual, [one], first)
     if not failing:
         return operations
     marked = [
@@ -328,10 +312,14 @@ def _with_expressible(
 
 
 def _inexpressible(
-    dialect: Dialect, desired: Schema, actual: Schema, operations: Sequence[Operation]
+    dialect: Dialect,
+    desired: Schema,
+    actual: Schema,
+    operations: Sequence[Operation],
+    first: Sequence[Change],
 ) -> dict[int, str]:
     try:
-        dialect.script(desired, actual, [o.change for o in operations])
+        dialect.script(desired, actual, [*first, *(o.change for o in operations)])
     except RehearsalError as error:
         return {o.number: str(error) for o in operations}
     return {}
@@ -352,7 +340,8 @@ def _with_sql(
         elif operation.judgement.risk == MANUAL or operation.judgement.code == "value-needed":
             out.append(operation)
         else:
-            needed = [o.change for o in operations if o.number in operation.needs]
+            numbers_needed = all_needed(operations, operation)
+            needed = [o.change for o in operations if o.number in numbers_needed]
             out.append(replace(operation, sql=_alone(dialect, desired, actual, [*needed, operation.change])))
     return out
 

@@ -197,10 +197,22 @@ def new_engine() -> Any:
         raise Failure("models-sqlalchemy", what, message_of(error), fix) from error
 
 
+def without_columns(tables: list[Any]) -> list[str]:
+    """Take out the indexes that name no column, which no database can make; a sentence for each.
+
+    Published models have them, where only migrations of their own ever make the tables.
+    """
+    empty = [(table, index) for table in tables for index in table.indexes if not list(index.expressions)]
+    for table, index in empty:
+        table.indexes.discard(index)
+    return sorted(f"index {i.name} of table {t.name} names no column, so it is left out" for t, i in empty)
+
+
 def create(metadata: Any, engine: Any, project: Project) -> list[str]:
-    """Run the real create_all; returns a sentence for each table that was left out. Raises Failure."""
+    """Run the real create_all; returns a sentence for each object that was left out. Raises Failure."""
     tables = list(metadata.tables.values())
     elsewhere = [table for table in tables if table.schema]
+    impossible = without_columns(tables)
     try:
         # Listeners see whether a selection was given: none is, unless it must be.
         metadata.create_all(bind=engine, tables=[t for t in tables if not t.schema] if elsewhere else None)
@@ -210,7 +222,7 @@ def create(metadata: Any, engine: Any, project: Project) -> list[str]:
         fix = "make metadata.create_all() work on an empty in-memory SQLite database"
         raise Failure("models-create-failed", what, why, fix) from error
     why = "a SQLite database has no schemas, so it is left out"
-    return [f"table {table.name} is in schema {table.schema}: {why}" for table in elsewhere]
+    return [f"table {table.name} is in schema {table.schema}: {why}" for table in elsewhere] + impossible
 
 
 def driver_connection(engine: Any) -> Any:

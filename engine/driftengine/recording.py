@@ -51,7 +51,7 @@ class Records:
             journal.timestamp(datetime.now(UTC)),
             database_id_of(found),
             allowed_by=self.allowed_by,
-            evidence=remembered(found.plan.operations),
+            evidence=remembered(found, found.plan.operations),
             versions=ahead.versions_of(self.dialect, self.desired),
             base=history.Base(found.actual.stored, found.desired.stored),
         )

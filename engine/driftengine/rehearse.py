@@ -6,11 +6,11 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from driftengine.changes import REBUILD, Offending, Script
+from driftengine.changes import REBUILD, RENAME, Offending, Script, rename_of
 from driftengine.dialects.base import Rehearsed
-from driftengine.diff import compare
 from driftengine.errors import RehearsalError
 from driftengine.operations import closed, in_copy
+from driftengine.renames import compared
 from driftengine.risk import GUARDED
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def rehearse(
             blocked += [Blocked(o, UNDONE) for o in went if o.number in undone]
             left = _without(left, undone)
             continue
-        at_fault = stand.culprit(left, _suspects(left, outcome))
+        at_fault = stand.culprit(left, _suspects(left, script, outcome))
         blocked += [Blocked(o, _reason(outcome)) for o in left if o.number in at_fault]
         left = _without(left, at_fault)
     return Rehearsal((), Script(), Rehearsed(), tuple(blocked))
@@ -147,10 +147,16 @@ def _undone(dialect: Dialect, survey: Survey, went: Sequence[Operation], outcome
 
     Two differences may share a name (two CHECKs over one column), so those that were left out are counted off first.
     """
-    after = compare(survey.wanted, dialect.understand(outcome.expected))
-    left = Counter(difference.identity for difference in after.differences)
     numbers = {o.number for o in went}
+    waiting = [
+        rename_of(o.difference)
+        for o in survey.plan.operations
+        if o.difference.change == RENAME and o.number not in numbers
+    ]
+    after = compared(dialect, survey.wanted, dialect.understand(outcome.expected), None, (), waiting)
+    left = Counter(difference.identity for difference in after.differences)
     left -= Counter(o.difference.identity for o in survey.plan.operations if o.number not in numbers)
+    left -= Counter(d.identity for d in (*survey.drift.accepted, *survey.drift.ignored))
     return {o.number for o in went if left[o.difference.identity] > 0}
 
 
@@ -164,11 +170,13 @@ def _key(operation: Operation) -> str:
     return str(getattr(record, "key", "")) or operation.difference.name.lower()
 
 
-def _suspects(operations: Sequence[Operation], outcome: Rehearsed) -> list[int]:
+def _suspects(operations: Sequence[Operation], script: Script, outcome: Rehearsed) -> list[int]:
     """Whom a failed statement served, or whose table or object a problem concerns; those that judge rows first."""
     numbers = set(outcome.failed)
     objects = frozenset[str]().union(*(problem.objects for problem in outcome.problems))
     numbers |= {o.number for o in operations if objects & {o.difference.table, _key(o)} - {""}}
+    if not numbers:  # what stood in the way of another statement, and was put back behind it
+        numbers = {number for step in script.steps if step.objects & objects for number in step.operations}
     if not numbers:
         raise RehearsalError(
             "the rehearsal failed",

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from driftengine.target import Target
 
 HISTORY = "driftd_history"  # as `history` has it, whose import would cost as much as all of this
-KEYS = ("state", "in_sync", "differences", "plan", "unmanaged", "unsupported")
+KEYS = ("state", "in_sync", "differences", "accepted", "ignored", "plan", "unmanaged", "unsupported")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,8 @@ def ask(target: Target, desired: Mapping[str, Any]) -> Question | None:
         found = _read(location)
     except (DriftError, sqlite3.Error):
         return None  # the check itself waits, and says what is wrong
-    settings = [target.ignore, dict(target.backfill), dict(target.policy), target.backfill_max_rows]
+    tables = [dict(target.backfill), dict(target.policy), dict(target.renames)]
+    settings = [target.ignore, *tables, target.backfill_max_rows]
     rows, history = found[1], found[2]
     asked = [KEYS, _code(), sqlite3.sqlite_version, desired, settings, [found[0], *rows, *history]]
     content = hashlib.sha256(json.dumps(asked).encode()).hexdigest()

@@ -121,6 +121,7 @@ def roll_back(
         backup,
         database_id=entry.database_id,
         allowed_by=allowed_by,
+        takes_back=str(entry.migration_id),
         progress=progress,
         deadline_at=time.monotonic() + target.window_timeout,
     )

@@ -11,10 +11,10 @@ import shlex
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from driftengine.changes import ADD, BOTH, CHANGE, DATABASE, REMOVE
+from driftengine.changes import ADD, BOTH, CHANGE, DATABASE, MODELS, REMOVE, RENAME
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from driftengine.changes import Backfill, Difference, Facts
 
@@ -22,9 +22,21 @@ SAFE, GUARDED, DESTRUCTIVE, MANUAL = "safe", "guarded", "destructive", "manual"
 HOLD, ALLOW, IGNORE = "hold", "allow", "ignore"
 
 
+# What nobody may allow for a whole table: who allows everything in it has not thought of another's change by hand, or of
+# a table or a column that may live on under another name.
+_BY_NAME_ALONE = frozenset(
+    {"changed-in-database", "conflict", "extra-constraint", "rolled-back", "rename-suspected"}
+)
+_SHOWN = 120  # characters of one version of an object
+
+
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What is to be done about a difference. `hold` says that it waits for approval; `code` names the rule."""
+    """What is to be done about a difference.
+
+    `hold` says that it waits for approval; `code` names the rule, `rule` the one for its kind where who moved has put
+    another in its place. `holds` are the codes of all rules that hold it, where there is more than `code`.
+    """
 
     kind: str
     risk: str
@@ -32,6 +44,13 @@ class Judgement:
     reason: str
     hold: bool = False
     allowed: bool = False
+    rule: str = ""
+    holds: tuple[str, ...] = ()
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """All codes that say something about it, the shown one first."""
+        return tuple(dict.fromkeys(one for one in (self.code, *self.holds, self.rule) if one))
 
 
 def judge(
@@ -40,19 +59,20 @@ def judge(
     backfill: Backfill | None,
     *,
     relaxes: bool = False,
-    policy: Mapping[str, str] | None = None,
     max_calls: int | None = None,
 ) -> Judgement:
-    """The judgement on one difference, after the rule for its kind, who moved, and the configured policy.
+    """The judgement on one difference, after the rule for its kind, and who moved; see `under_policy` for what follows.
 
     `max_calls` is how often a callable of the models may be called for the values of old rows.
     """
     judgement = _by_kind(difference, facts, backfill, relaxes=relaxes)
     judgement = _by_calls(judgement, difference, facts, backfill, max_calls)
-    return _by_policy(_by_origin(judgement, difference), difference, policy or {})
+    return _by_origin(judgement, difference)
 
 
 def _by_kind(d: Difference, facts: Facts, backfill: Backfill | None, *, relaxes: bool) -> Judgement:
+    if d.change == RENAME:
+        return _rename(d)
     if d.object == "column":
         return _column(d, facts, backfill)
     if d.object in {"primary_key", "option"}:
@@ -78,12 +98,27 @@ def _manual(kind: str, reason: str, *, code: str = "") -> Judgement:
     return Judgement(kind, MANUAL, code or kind.replace("_", "-"), reason, hold=True)
 
 
+def _rename(d: Difference) -> Judgement:
+    kind = f"rename_{d.object}"
+    if d.aspect == "refused":
+        return _manual(kind, f"the database does not rename it: {d.detail}", code="rename-refused")
+    if d.aspect == "exchange":
+        reason = (
+            "both names are in the database, before and after: whether it has been done cannot be seen; "
+            "approve it, or take the hints out of the models"
+        )
+        return _held(kind, reason, code="rename-exchange", risk=SAFE)
+    return _safe(kind, "every row and value stays, and what names it follows")
+
+
 def _column(d: Difference, facts: Facts, backfill: Backfill | None) -> Judgement:
     if d.change == ADD:
         return _new_column(d, facts, backfill)
     if d.change == REMOVE:
-        whose = "the models no longer describe it" if d.known else "the models never described it"
-        return _held("drop_column", f"{whose}; dropping it loses its values")
+        whose = "the models no longer describe it" if d.known else _never(d)
+        held = _held("drop_column", f"{whose}; dropping it loses its values")
+        # Who allows drops of columns means those that the models drop.
+        return held if d.known else replace(held, holds=("drop-column", "extra-constraint"))
     if d.aspect == "type":
         return _type(d)
     if d.aspect == "not_null":
@@ -178,7 +213,9 @@ def _storage(d: Difference, facts: Facts) -> Judgement:
     if d.aspect == "strict":
         if d.desired:
             return _guarded("change_strict", "done when every value is of its column's type")
-        return _safe("change_strict", "every value is allowed")
+        return _guarded(
+            "change_strict", "every value is allowed; done when ANY turns none of them into a number"
+        )
     kind = "change_primary_key" if d.object == "primary_key" else "change_storage"
     if facts.rows.get(d.table, 0):
         return _held(kind, "it rewrites the identity of the rows that are there")
@@ -190,7 +227,7 @@ def _constraint(d: Difference, *, relaxes: bool) -> Judgement:
         kind = f"drop_{d.object}"
         if d.known:
             return _safe(kind, "every row satisfies the rest")
-        return _held(kind, "the models never described it; somebody may rely on it", code="extra-constraint")
+        return _held(kind, f"{_never(d)}; somebody may rely on it", code="extra-constraint")
     kind = f"add_{d.object}" if d.change == ADD else f"change_{d.object}"
     if d.change == CHANGE and relaxes:
         return _safe(kind, "every row that satisfied it still does")
@@ -201,7 +238,7 @@ def _object(d: Difference) -> Judgement:
     if d.aspect == "unreadable":
         return _manual("change_table", d.detail, code="unreadable-table")
     if d.aspect == "name taken":
-        return _manual("create_table", d.detail, code="name-taken")
+        return _manual(f"create_{d.object}", d.detail, code="name-taken")
     if d.object == "virtual_table" and d.change == CHANGE:
         return _manual("change_virtual_table", "only its module knows how to change it")
     if d.change == ADD:
@@ -217,7 +254,7 @@ def _object(d: Difference) -> Judgement:
     if d.object in {"table", "virtual_table"}:
         return _held(kind, "the models no longer describe it; dropping it loses its rows")
     if not d.known:
-        return _held(kind, "the models never described it; somebody may rely on it", code="extra-constraint")
+        return _held(kind, f"{_never(d)}; somebody may rely on it", code="extra-constraint")
     return _safe(kind, "the models no longer describe it, and no row is lost")
 
 
@@ -225,28 +262,96 @@ def _is_unique(d: Difference) -> bool:
     return d.object == "index" and d.desired.unique
 
 
+def _never(d: Difference) -> str:
+    if d.origin == MODELS:
+        return "the models never described it"
+    return "somebody made it in the database, and the models never described it"
+
+
 def _by_origin(judgement: Judgement, d: Difference) -> Judgement:
     """What somebody changed by hand is never silently reverted."""
-    if judgement.hold or d.origin not in {DATABASE, BOTH}:
+    if d.origin not in {DATABASE, BOTH}:
         return judgement
+    code = "conflict" if d.origin == BOTH else "changed-in-database"
+    if judgement.hold:  # what it would lose is said first; that it was done by hand counts beside
+        return replace(judgement, holds=(*(judgement.holds or (judgement.code,)), code))
+    return replace(judgement, code=code, reason=_who_moved(d), hold=True, rule=judgement.code)
+
+
+def _who_moved(d: Difference) -> str:
+    """Both sides by name, and what it was before."""
+    models, database, base = (_short(version) for version in d.versions)
     if d.origin == BOTH:
-        reason = "the models and the database both changed it since driftd last looked"
-        return replace(judgement, code="conflict", reason=reason, hold=True)
-    reason = "somebody changed it in the database; the models still want what was there"
-    return replace(judgement, code="changed-in-database", reason=reason, hold=True)
+        was = f", and it was {base}" if base else ""
+        return (
+            "the models and the database both changed it since driftd last looked: "
+            f"the models want {models}, the database has {database}{was}"
+        )
+    moved = f"from {base} to {database}" if base else f"to {database}"
+    still = "what was there" if models == base else models
+    return f"somebody changed it in the database, {moved}; the models still want {still}"
 
 
-def _by_policy(judgement: Judgement, d: Difference, policy: Mapping[str, str]) -> Judgement:
-    """The configuration's word on a code or a table; what is manual cannot be allowed, since nobody can do it."""
-    rule = policy.get(judgement.code) or policy.get(d.table) or ""
-    if rule == HOLD and not judgement.hold:
+def _short(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+def under_policy(judgement: Judgement, d: Difference, policy: Mapping[str, str]) -> Judgement:
+    """The configuration's word on the codes and the table; `policy` goes by either, in lower case.
+
+    Where both are named, the more careful word counts: `hold` before `allow` (and `ignore`, see `is_ignored`, before
+    both). Each code that holds an operation must be allowed. A table's `allow` does not cover what somebody did by hand.
+    What is manual, or lacks a value, cannot be allowed: nobody could do it.
+    """
+    words = {policy.get(one) for one in (*judgement.codes, d.table) if one}
+    if HOLD in words:
+        if judgement.hold:
+            return judgement
         return replace(judgement, hold=True, reason=f"{judgement.reason} (held by the configuration)")
-    if rule == ALLOW and judgement.risk != MANUAL and judgement.code != "value-needed":
+    if not judgement.hold or judgement.risk == MANUAL or judgement.code == "value-needed":
+        return judgement
+    of_table = policy.get(d.table) == ALLOW if d.table else False
+    holds = dict.fromkeys((judgement.code, *judgement.holds))
+    if all(policy.get(one) == ALLOW or (of_table and one not in _BY_NAME_ALONE) for one in holds):
         reason = f"{judgement.reason} (allowed by the configuration)"
         return replace(judgement, hold=False, allowed=True, reason=reason)
     return judgement
 
 
+def beside_rename(judgement: Judgement, broken: Sequence[str], told: Sequence[str]) -> Judgement:
+    """A rename that leaves something broken waits for a person; what else follows from it is only said."""
+    reason = "; ".join((judgement.reason, *broken, *told))
+    if not broken or judgement.hold:
+        return replace(judgement, reason=reason)
+    return replace(judgement, code="rename-not-followed", reason=reason, hold=True, rule=judgement.code)
+
+
+def suspected(judgement: Judgement, reason: str | None) -> Judgement:
+    """What may be something else by a new name is not made anew without being asked."""
+    if reason is None or judgement.risk == MANUAL:
+        return judgement
+    if judgement.hold:  # what it lacks is said first
+        holds = (*(judgement.holds or (judgement.code,)), "rename-suspected")
+        return replace(judgement, reason=f"{judgement.reason}; {reason}", holds=holds)
+    return replace(judgement, code="rename-suspected", reason=reason, hold=True, rule=judgement.code)
+
+
+def drop_suspected(judgement: Judgement) -> Judgement:
+    """The drop of what may live on under another name: nobody approves it together with all other drops."""
+    holds = (*(judgement.holds or (judgement.code,)), "rename-suspected")
+    return replace(judgement, holds=holds) if judgement.hold else judgement
+
+
+def taken_back_before(judgement: Judgement, told: str | None) -> Judgement:
+    """What was rolled back is not done again by itself; `told` says when it was, None that it was not."""
+    if told is None or judgement.risk == MANUAL or judgement.code == "value-needed":
+        return judgement
+    reason = f"{told}, and the models still want it; change them, or approve it"
+    holds = judgement.holds or ((judgement.code,) if judgement.hold else ())
+    rule = judgement.rule or judgement.code
+    return replace(judgement, code="rolled-back", reason=reason, hold=True, rule=rule, holds=holds)
+
+
 def is_ignored(judgement: Judgement, d: Difference, policy: Mapping[str, str]) -> bool:
-    """True when the configuration says to leave this alone."""
-    return IGNORE in {policy.get(judgement.code), policy.get(d.table)}
+    """True when the configuration says to leave this alone: then it is no drift."""
+    return any(policy.get(one) == IGNORE for one in (*judgement.codes, d.table) if one)

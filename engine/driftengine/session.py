@@ -32,6 +32,7 @@ from driftengine.loaded import CANCELLED, LoadedModels
 from driftengine.recording import Records
 from driftengine.stage import discard
 from driftengine.survey import survey
+from driftengine.taken_back import needed_backups
 from driftengine.window import late
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ class Session:
         """Where the target stands; `fresh` believes nothing that is remembered. Raises DriftError.
 
         Returns check's document with `plan_id`, `runnable` (how many operations may go ahead), `approved`, `held` (with
-        rows), `stage`, `last_migration`, `unrecorded` (in step, and an apply would write that down as base), `inputs` and
+        rows), `stage`, `last_migration`, `unrecorded` (nothing is to be done, and an apply would write that down as base), `inputs` and
         `warnings`. While nothing has moved it is the last one again.
         """
         started = time.perf_counter()
@@ -210,7 +211,7 @@ class Session:
             "approved": [plan.operation_id(number) for number in sorted(approved)],
             "held": documents.held_documents(DIALECT, self._lent, plan, held),
             "last_migration": documents.last_migration(found.entries),
-            "unrecorded": found.in_step and not found.recorded,
+            "unrecorded": not runnable and not found.recorded,
             "inputs": {"files": list(inputs.files), "folders": list(inputs.folders)},
             "warnings": list(self._warnings),
         }
@@ -337,7 +338,7 @@ class Session:
         if self._unpruned and found.entries and self.target.mode != "observe":
             self._unpruned = False
             kept = None if self._kept is None else self._kept.prepared.backup
-            pinned = [str(entry.backup["id"]) for entry in found.entries if entry.backup][-1:]
+            pinned = needed_backups(found.entries)
             records = Records(DIALECT, self.target, found.desired, warnings=self._warnings)
             records.prune(
                 self._database(),

@@ -20,6 +20,7 @@ from driftengine.desired import draw_values
 from driftengine.errors import BackupError, DeadlineError, ModelsError
 from driftengine.operations import closed
 from driftengine.rehearse import Blocked, Rehearsal, rehearse
+from driftengine.renames import facts_of
 from driftengine.risk import values_needed
 
 if TYPE_CHECKING:
@@ -37,8 +38,8 @@ Progress = Callable[[str, int, int], None]
 
 WORKSPACE = "rehearsal-"
 SURPLUS = 100  # values drawn beyond the rows that are there, for rows that come in between
-# A person may approve these over a guard that found rows; a broken CHECK or key cannot be approved.
-_APPROVABLE = frozenset({"convert-column", "change-primary-key", "change-storage"})
+# A person may approve this over a guard that found rows; a broken CHECK or key cannot be approved.
+_APPROVABLE = frozenset({"convert-column"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,8 @@ _FOUND = {
     "change-check": ("does not satisfy the CHECK", "do not satisfy the CHECK"),
     "add-foreign-key": ("points at no parent", "point at no parent"),
     "change-foreign-key": ("points at no parent", "point at no parent"),
+    "change-primary-key": ("cannot be told apart by the new key", "cannot be told apart by the new key"),
+    "change-storage": ("has no key that can be stored so", "have no key that can be stored so"),
     "change-strict": (
         "holds a value of another type than its column's",
         "hold values of other types than their columns'",
@@ -94,7 +97,9 @@ _FOUND = {
 
 
 def _sentence(operation: Operation, offending: Offending) -> str:
-    one, many = _FOUND.get(operation.judgement.code, ("stands in the way", "stand in the way"))
+    one, many = _FOUND.get(
+        operation.judgement.rule or operation.judgement.code, ("stands in the way", "stand in the way")
+    )
     unit = "value" if one == "is not unique" else "row"
     count = f"1 {unit}" if offending.count == 1 else f"{offending.count} {unit}s"
     return f"{count} of {operation.difference.table} {one if offending.count == 1 else many}"
@@ -191,7 +196,7 @@ def make_stage(
     ModelsError, DatabaseError.
     """
     started = time.monotonic()
-    values = _drawn(target, database, chosen, deadline_at)
+    values = _drawn(target, database, survey, chosen, deadline_at)
     backup: Backup | None = None
     folder: Path | None = None
     if database.state() == "present":
@@ -254,7 +259,11 @@ def _require_space(place: Path, needed: int) -> None:
 
 
 def _drawn(
-    target: Target, database: Database, chosen: Sequence[Operation], deadline_at: float | None
+    target: Target,
+    database: Database,
+    survey: Survey,
+    chosen: Sequence[Operation],
+    deadline_at: float | None,
 ) -> dict[str, tuple[SqlValue, ...]]:
     """One value for each row that needs one, from the models' own callables."""
     drawn: dict[str, tuple[SqlValue, ...]] = {}
@@ -263,7 +272,9 @@ def _drawn(
         if fill is None or not fill.callable:
             continue
         with database.until(deadline_at):
-            needed = values_needed(operation.difference, database.facts(_asked(operation.difference)))
+            asked = _asked(operation.difference)
+            facts = facts_of(database, asked, survey.drift.renames)
+            needed = values_needed(operation.difference, facts)
         name, _, column = fill.callable.rpartition(".")
         with _in_time():
             drawn[fill.expression.removesuffix("()")] = draw_values(

@@ -9,21 +9,28 @@ import difflib
 import hashlib
 import time
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from driftengine import history
-from driftengine.changes import MODELS, Backfill, Questions
-from driftengine.diff import Base, Drift, compare
-from driftengine.errors import PlanError
+from driftengine import accepted, history, journal, suspicion
+from driftengine.backup_files import folder_for, journal_of
+from driftengine.changes import RENAME, Backfill, Questions, rename_of
+from driftengine.diff import Base, Drift
+from driftengine.errors import BusyError, HistoryError, PlanError
+from driftengine.hinted import Wanted, renames_wanted
 from driftengine.operations import Plan
 from driftengine.plan import make_plan, questions
+from driftengine.renames import base_moved, compared, facts_of, identity_moved
+from driftengine.risk import IGNORE
+from driftengine.taken_back import ROLLBACK, done_by, undone, wishes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from driftengine.desired import Desired
     from driftengine.dialects.base import Database, Dialect
     from driftengine.history import Entry
+    from driftengine.operations import Operation
+    from driftengine.renames import Rename
     from driftengine.schema import Schema
     from driftengine.target import Target
 
@@ -32,7 +39,11 @@ GIVEN = "given"
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What was found. `entries` are the rows of the history; `timings_ms` go by phase."""
+    """What was found. `entries` are the rows of the history; `timings_ms` go by phase.
+
+    `kind` is that of the history row which an apply of the plan writes; `more` gives what stands in that row beside, for the
+    operations that went ahead.
+    """
 
     desired: Desired
     wanted: Schema
@@ -41,6 +52,8 @@ class Survey:
     plan: Plan
     entries: tuple[Entry, ...]
     timings_ms: Mapping[str, float] = field(default_factory=dict)
+    kind: str = "migration"
+    more: Callable[[Sequence[Operation]], Mapping[str, Any]] | None = None
 
     @property
     def in_step(self) -> bool:
@@ -64,32 +77,54 @@ class Survey:
         return self.met and not self.base_is_old
 
 
-def survey(dialect: Dialect, database: Database, target: Target, desired: Desired) -> Survey:
-    """Reads the database and compares. Raises DatabaseError, HistoryError, PlanError."""
+def survey(
+    dialect: Dialect,
+    database: Database,
+    target: Target,
+    desired: Desired,
+    *,
+    disputed: Collection[accepted.Key] = (),
+) -> Survey:
+    """Reads the database and compares. Raises DatabaseError, HistoryError, PlanError.
+
+    `disputed` are differences that were accepted once, by `accepted.key_of`, and are differences again.
+    """
     with database.snapshot():
-        return _surveyed(dialect, database, target, desired)
+        return _surveyed(dialect, database, target, desired, disputed)
 
 
-def _surveyed(dialect: Dialect, database: Database, target: Target, desired: Desired) -> Survey:
+def _surveyed(
+    dialect: Dialect, database: Database, target: Target, desired: Desired, disputed: Collection[accepted.Key]
+) -> Survey:
     started = time.perf_counter()
     actual = database.read()
     reader = database.reader()
     entries = history.read(reader) if reader is not None else ()
     read = time.perf_counter()
     wanted = dialect.understand(desired.stored)
-    drift = _with_memory(compare(wanted, actual, _base(dialect, entries), target.ignore), entries)
+    hinted = _hinted(wanted, actual, desired, target, entries)
+    drift = drift_of(dialect, wanted, actual, entries, target.ignore, disputed, hinted.renames)
     compared = time.perf_counter()
     plan = Plan(())
     backfills = known_backfills(wanted, desired, target.backfill)
     if drift.differences:
-        facts = database.facts(questions(drift))
+        standing = dialect.renamed(actual, drift.renames)
+        base = base_of(dialect, entries)
+        moved = None if base is None else base_moved(dialect, base, drift.renames)
+        pairs = suspicion.pairs(drift, moved, standing)
+        asked = questions(drift).joined(suspicion.asked(pairs, hinted.twins))
+        facts = facts_of(database, asked, drift.renames)
         plan = make_plan(
             dialect, drift, wanted, actual, facts,
             backfills=backfills, policy=target.policy, max_calls=target.backfill_max_rows,
-            renames=_hinted_renames(wanted, actual, desired),
+            suspicions=suspicion.suspicions(pairs, facts, standing),
+            notes=suspicion.twin_notes(hinted.twins, facts),
+            taken_back=_taken_back(database, target, entries, actual),
         )  # fmt: skip
+        drift = drift.without(plan.ignored)
         if plan.copied_tables:
-            plan = replace(plan, copies=database.facts(Questions(plan.copied_tables)).rows)
+            copies = facts_of(database, Questions(plan.copied_tables), drift.renames)
+            plan = replace(plan, copies=copies.rows)
     timings = {
         "read": _milliseconds(read - started),
         "compare": _milliseconds(compared - read),
@@ -98,28 +133,61 @@ def _surveyed(dialect: Dialect, database: Database, target: Target, desired: Des
     return Survey(desired, wanted, actual, drift, plan, entries, timings)
 
 
+def _taken_back(
+    database: Database, target: Target, entries: tuple[Entry, ...], actual: Schema
+) -> Mapping[tuple[str, str], str]:
+    """What was rolled back. An empty database has had nothing, whatever the journal tells of one that was there before."""
+    if not actual.stored:
+        return {}
+    try:
+        records = journal.read(journal_of(folder_for(target.backup.directory, database.name))).records
+    except (HistoryError, BusyError):
+        records = ()  # whoever may not read the backups is told what the database itself knows
+    return wishes(entries, records)
+
+
 def _milliseconds(seconds: float) -> float:
     return round(seconds * 1000, 3)
 
 
-def _with_memory(drift: Drift, entries: tuple[Entry, ...]) -> Drift:
-    """What was done by hand and still waits keeps its origin, though base holds it by now."""
+def drift_of(
+    dialect: Dialect,
+    wanted: Schema,
+    actual: Schema,
+    entries: tuple[Entry, ...],
+    ignore: Sequence[str] = (),
+    disputed: Collection[accepted.Key] = (),
+    renames: Sequence[Rename] = (),
+) -> Drift:
+    """Desired against actual, with all that the history remembers of who moved and what is accepted."""
+    found = compared(dialect, wanted, actual, base_of(dialect, entries), ignore, renames)
+    drift = accepted.recalled(found, _remembered(entries, found.renames), disputed)
+    agreed = {rename_of(d) for d in drift.accepted if d.change == RENAME}
+    if not agreed & set(drift.renames):
+        return drift
+    # Who agrees to the old name has what stands there under it compared as it is.
+    left = [one for one in drift.renames if one not in agreed]
+    return drift_of(dialect, wanted, actual, entries, ignore, disputed, left)
+
+
+def _remembered(entries: tuple[Entry, ...], renames: Sequence[Rename]) -> Mapping[str, Any]:
+    """What the row that recorded base last remembers beside it, by the names after the renames."""
     entry = _last_with_base(entries)
-    moved = entry.evidence.get("moved", {}) if entry is not None else {}
-    return replace(
-        drift,
-        differences=tuple(
-            replace(d, origin=moved[d.identity]) if d.origin == MODELS and d.identity in moved else d
-            for d in drift.differences
-        ),
-    )
+    if entry is None or not renames:
+        return {} if entry is None else entry.evidence
+    told = {name: entry.evidence.get(name, {}) for name in ("moved", "accepted")}
+    return {
+        name: {identity_moved(one, renames): what for one, what in by_identity.items()}
+        for name, by_identity in told.items()
+    }
 
 
 def _last_with_base(entries: tuple[Entry, ...]) -> Entry | None:
     return next((entry for entry in reversed(entries) if entry.base is not None), None)
 
 
-def _base(dialect: Dialect, entries: tuple[Entry, ...]) -> Base | None:
+def base_of(dialect: Dialect, entries: tuple[Entry, ...]) -> Base | None:
+    """What the history knows of last time, None before the first meeting."""
     entry = _last_with_base(entries)
     if entry is None or entry.base is None:
         return None
@@ -173,21 +241,26 @@ def _from_models(desired: Desired) -> Iterator[tuple[str, Backfill]]:
             yield f"{hint.table}.{hint.column}".lower(), Backfill(f"({hint.backfill})", GIVEN)
 
 
-def _hinted_renames(wanted: Schema, actual: Schema, desired: Desired) -> dict[tuple[str, str], str]:
-    """Hints of the models (`renamed_from`) whose old name is still in the database, and the new one is not."""
-    found: dict[tuple[str, str], str] = {}
-    for hint in desired.hints:
-        table = next((t for t in wanted.tables.values() if t.name.lower() == hint.table.lower()), None)
-        for old in hint.renamed_from if table is not None else ():
-            present = actual.tables.get(table.key) if table is not None else None
-            if table is not None and not hint.column and present is None:
-                if any(t.name.lower() == old.lower() for t in actual.tables.values()):
-                    found[table.key, ""] = old
-            elif table is not None and hint.column and present is not None:
-                column = next((c for c in table.columns if c.name.lower() == hint.column.lower()), None)
-                if column is not None and any(c.name.lower() == old.lower() for c in present.columns):
-                    found[table.key, column.key] = old
-    return found
+def _hinted(
+    wanted: Schema, actual: Schema, desired: Desired, target: Target, entries: tuple[Entry, ...]
+) -> Wanted:
+    """What the hints of the models and the configuration say that was called otherwise. Raises PlanError."""
+    gone = undone(entries)
+    done = {
+        (one.identity, one.old)
+        for entry in entries
+        if entry.kind != ROLLBACK  # whoever exchanges two names back does just what was done
+        for one in done_by(entry.evidence)
+        if one.old and one.number not in gone.get(str(entry.migration_id), ())
+    }
+    found = renames_wanted(wanted, actual, desired.hints, target.renames, done)
+    rules = {name.lower() for name, rule in target.policy.items() if rule == IGNORE}
+    going = [
+        one
+        for one in found.renames
+        if not rules & {one.table, "rename-column" if one.column else "rename-table"}
+    ]
+    return replace(found, renames=tuple(going))
 
 
 def value_function(place: str) -> str:

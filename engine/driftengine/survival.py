@@ -57,8 +57,8 @@ def _default_fits(table: str, column: Column, actual: Schema) -> bool:
 
     Without any default such a row would be refused, or hold NULL; one that has to be computed may fail.
     """
-    default, owner = column.default, actual.tables[table]
-    if default is None or (default.value is None and default.effect not in _OF_THE_CLOCK):
+    default, owner = column.default, actual.tables.get(table)
+    if owner is None or default is None or (default.value is None and default.effect not in _OF_THE_CLOCK):
         return False
     named = {key for check in owner.checks for key in check.columns}
     named |= {key for unique in owner.uniques for key in unique.columns}

@@ -42,6 +42,7 @@ class Target:
         window_timeout: seconds that a lock is waited for.
         backfill: "table.column" to an SQL expression, evaluated for each old row.
         policy: a code or a table to `hold`, `allow` or `ignore`.
+        renames: "table.column" or "table", by the new name, to the former one.
         backfill_max_rows: how many values a callable of the models is asked for at most.
     """
 
@@ -54,4 +55,5 @@ class Target:
     window_timeout: float = 15.0
     backfill: Mapping[str, str] = field(default_factory=dict)
     policy: Mapping[str, str] = field(default_factory=dict)
+    renames: Mapping[str, str] = field(default_factory=dict)
     backfill_max_rows: int = BACKFILL_MAX_ROWS

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         Facts,
         Offending,
         Questions,
+        Rename,
         Script,
         SqlValue,
     )
@@ -109,6 +110,17 @@ class Dialect(Protocol):
     def concerned(self, difference: Difference, actual: Schema) -> str | None:
         """A query for the rows that a held operation would concern, to show them to a person."""
 
+    def renamed(self, schema: Schema, renames: Sequence[Rename]) -> Schema:
+        """The schema after the renames, carried out one after the other. Raises RehearsalError (`rename-refused`)."""
+
+    def as_it_is(self, query: str, actual: Schema, renames: Sequence[Rename]) -> str:
+        """A guard or another query over the schema after the renames, to be run while none of them has happened."""
+
+    def beside_rename(
+        self, rename: Rename, actual: Schema, renames: Sequence[Rename]
+    ) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Sentences about what breaks by a rename, and about what a person should look at."""
+
     def goes_with(self, difference: Difference, actual: Schema) -> tuple[str, ...]:
         """The names of what cannot stay when a column is dropped."""
 
@@ -122,6 +134,54 @@ class Dialect(Protocol):
         self, desired: Schema, actual: Schema, changes: Sequence[Change], *, catalogue_edits: bool = True
     ) -> Script:
         """The statements that carry out the changes."""
+
+    def after(self, actual: Schema, script: Script) -> Schema:
+        """The schema that a script leaves, tried without rows. Raises RehearsalError where a statement is refused."""
+
+    def came_back(
+        self,
+        difference: Difference,
+        now: Schema,
+        then: Schema,
+        target: Schema,
+        names: Mapping[tuple[str, str], tuple[str, str]],
+        *,
+        fill: str | None = None,
+        otherwise: str | None = None,
+        source: str = "the backup",
+    ) -> Backfill | None:
+        """What a column or table gets from the database as it was `then`; None where nothing was lost.
+
+        `names` goes from (table, column) keys of now to those of then where they are others. `fill` is the expression by
+        which NULLs were filled, `otherwise` one for rows written since, where the column has no default.
+        """
+
+    def undecided(
+        self,
+        difference: Difference,
+        now: Schema,
+        then: Schema,
+        target: Schema,
+        names: Mapping[tuple[str, str], tuple[str, str]],
+        *,
+        fill: str | None = None,
+        otherwise: str | None = None,
+    ) -> str | None:
+        """A query for the rows of which nobody can tell what they should get back, or None where each is sure.
+
+        Of a constraint: one for the rows that would offend it with the values that come back, in place of its own guard.
+        """
+
+    def written_since(
+        self,
+        difference: Difference,
+        now: Schema,
+        then: Schema | None,
+        names: Mapping[tuple[str, str], tuple[str, str]],
+        *,
+        fill: str | None = None,
+    ) -> str | None:
+        """A query for what somebody has written into what is to be removed, or None where nobody can have."""
 
     def script_text(self, script: Script, held: Iterable[str], *, careful: bool = False) -> str:
         """A script for the database's own shell; `careful` when a statement of it may fail over the rows."""
@@ -189,6 +249,9 @@ class Database(Protocol):
 
     def files(self) -> Any:
         """What a backup needs of it."""
+
+    def earlier(self, path: Path | None) -> AbstractContextManager[None]:
+        """While it is open, queries, rehearsals and transactions can read a copy of the database as it was."""
 
     def mark(self) -> object:
         """A token that is equal to a later one only when nothing was committed in between, also through a rest."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from driftengine.changes import REMOVE, Difference, Named
 from driftengine.diff.constraints import as_unique
+from driftengine.diff.naming import meant_by
 from driftengine.diff.objects import (
     index_differences,
     trigger_differences,
@@ -31,7 +32,8 @@ __all__ = ["Base", "Drift", "Sides", "compare"]
 def compare(desired: Schema, actual: Schema, base: Base | None = None, ignore: Sequence[str] = ()) -> Drift:
     """Every difference between two schemas, and what is unmanaged.
 
-    `ignore` holds names or patterns (`tmp_*`) of objects to leave out altogether.
+    `ignore` holds names or patterns of objects (`tmp_*`) and of parts of a table (`orders.note`, `orders.x_*`): what they
+    name is among the ignored differences, which are no drift.
     """
     sides = Sides(desired, actual, base, tuple(ignore))
     found = (
@@ -41,7 +43,12 @@ def compare(desired: Schema, actual: Schema, base: Base | None = None, ignore: S
         *view_differences(sides),
         *trigger_differences(sides),
     )
-    return Drift(found, tuple(_unmanaged(sides, found)))
+    left_out = {place for place, d in enumerate(found) if any(meant_by(d, one) for one in sides.ignore)}
+    return Drift(
+        tuple(d for place, d in enumerate(found) if place not in left_out),
+        tuple(_unmanaged(sides, found)),
+        ignored=tuple(found[place] for place in sorted(left_out)),
+    )
 
 
 def _unmanaged(sides: Sides, found: Sequence[Difference]) -> Iterator[StoredObject]:

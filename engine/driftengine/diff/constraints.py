@@ -52,6 +52,7 @@ def _primary_key(sides: Sides, wanted: Table, table: Table) -> Iterator[Differen
         aspect,
         wanted.primary_key,
         table.primary_key,
+        versions=sides.versions(lambda schema: _key_shown(schema, table.key)),
     )
 
 
@@ -71,6 +72,11 @@ def _only_autoincrement(one: PrimaryKey | None, other: PrimaryKey | None) -> boo
         return False
     same = (one.parts, one.rowid_alias, one.conflict) == (other.parts, other.rowid_alias, other.conflict)
     return same and one.autoincrement != other.autoincrement
+
+
+def _key_shown(schema: Schema, table: str) -> str:
+    found = schema.tables.get(table)
+    return _key_text(found.primary_key, found) if found else ""
 
 
 def _key_text(key: PrimaryKey | None, table: Table) -> str:
@@ -97,6 +103,9 @@ def _options(sides: Sides, wanted: Table, table: Table) -> Iterator[Difference]:
                 "option", table.key, table.name, CHANGE,
                 sides.origin(lambda schema, aspect=aspect: _of(schema, table.key, aspect)),  # type: ignore[misc]  # default binds
                 f"{'now' if after else 'no longer'} {label}", aspect, after, before,
+                versions=sides.versions(
+                    lambda schema, aspect=aspect, label=label: label if _of(schema, table.key, aspect) else f"not {label}"  # type: ignore[misc]  # as above
+                ),
             )  # fmt: skip
 
 
@@ -111,20 +120,24 @@ def as_unique(index: Index) -> Unique | None:
 def _uniques(sides: Sides, wanted: Table, table: Table) -> Iterator[Difference]:
     """A unique index over the same columns satisfies a unique constraint, and the other way round.
 
-    UNIQUE over the wanted primary key says nothing new.
+    UNIQUE over the wanted primary key says nothing new, unless it says what becomes of a conflict.
     """
     by_index = {as_unique(index) for index in sides.actual.indexes_of(table.key)}
     by_wanted_index = {as_unique(index) for index in sides.desired.indexes_of(table.key)}
-    key = _unique_by_key(wanted)
+    key = unique_by_key(wanted)
+
+    def is_key(unique: Unique) -> bool:
+        return unique.parts == key and not unique.conflict
+
     for unique in wanted.uniques:
-        if unique not in table.uniques and unique not in by_index and unique.parts != key:
+        if unique not in table.uniques and unique not in by_index and not is_key(unique):
             yield constraint_difference(sides, table, "unique", ADD, desired=unique)
     for unique in table.uniques:
-        if unique not in wanted.uniques and unique not in by_wanted_index and unique.parts != key:
+        if unique not in wanted.uniques and unique not in by_wanted_index and not is_key(unique):
             yield constraint_difference(sides, table, "unique", REMOVE, actual=unique)
 
 
-def _unique_by_key(table: Table) -> frozenset[KeyPart] | None:
+def unique_by_key(table: Table) -> frozenset[KeyPart] | None:
     """What the primary key keeps unique, as the parts of a UNIQUE constraint."""
     parts = table.primary_key.parts if table.primary_key else ()
     return frozenset(KeyPart(part.effect, collation=part.collation) for part in parts) or None
@@ -166,21 +179,34 @@ def constraint_difference(
     actual: Constraint | None = None,
 ) -> Difference:
     """The difference in one constraint; `known` tells whether the models once described what is to go."""
+    one = desired or actual
+    assert one is not None  # noqa: S101  # a difference has at least one side
+    namesake = _namesake(sides, table.key, one)
 
     def present(constraint: Constraint | None) -> Callable[[Schema], bool]:
         return lambda schema: constraint is not None and constraint in _constraints(schema, table.key)
 
-    if change == CHANGE:
-        origin = sides.origin(lambda schema: (present(desired)(schema), present(actual)(schema)))
-        detail = f"{text_of(actual)} → {text_of(desired)}"
-    else:
-        origin = sides.origin(present(desired or actual))
-        detail = text_of(desired or actual)
-    name = (desired or actual).name or ", ".join(sorted((desired or actual).columns))  # type: ignore[union-attr]  # one is set
+    def item(schema: Schema) -> object:
+        return tuple(present(each)(schema) for each in (desired, actual, namesake))
+
+    def shown(schema: Schema) -> str:
+        there = next((each for each in (desired, actual, namesake) if present(each)(schema)), None)
+        return text_of(there)
+
+    detail = f"{text_of(actual)} → {text_of(desired)}" if change == CHANGE else text_of(one)
+    name = one.name or ", ".join(sorted(one.columns))
     return Difference(
-        kind, table.key, name, change, origin, detail, "", desired, actual,
+        kind, table.key, name, change, sides.origin(item), detail, "", desired, actual,
         known=change == CHANGE or sides.described(present(actual), kind, table.key, name),
+        versions=sides.versions(shown),
     )  # fmt: skip
+
+
+def _namesake(sides: Sides, table: str, one: Constraint) -> Constraint | None:
+    """What stood in its place when driftd last looked: one that is missing now was changed or taken away since."""
+    found = sides.base.actual.tables.get(table) if sides.base is not None else None
+    known = (*found.checks, *found.foreign_keys, *found.uniques) if found is not None else ()
+    return next((each for each in known if type(each) is type(one) and _counterparts(one, each)), None)
 
 
 def _constraints(schema: Schema, table: str) -> tuple[Constraint | None, ...]:

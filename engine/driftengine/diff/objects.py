@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from driftengine.changes import ADD, CHANGE, REMOVE, Difference
-from driftengine.diff.constraints import as_unique
+from driftengine.diff.constraints import as_unique, unique_by_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -20,7 +20,7 @@ def index_differences(sides: Sides) -> Iterator[Difference]:
     """An index of the same effect satisfies, whatever its name; one of the same name and another effect is changed."""
     for key, wanted in sides.desired.tables.items():
         table = sides.actual.tables.get(key)
-        if sides.ignored(wanted.name) or wanted.problem or (table is not None and table.problem):
+        if wanted.problem or (table is not None and table.problem):
             continue
         yield from _of_table(sides, wanted, table)
 
@@ -29,7 +29,7 @@ def _of_table(sides: Sides, wanted: Table, table: Table | None) -> Iterator[Diff
     present = list(sides.actual.indexes_of(wanted.key))
     changed: set[str] = set()
     for index in sides.desired.indexes_of(wanted.key):
-        if sides.ignored(index.name) or index in present or (table and as_unique(index) in table.uniques):
+        if index in present or (table and as_unique(index) in table.uniques):
             continue
         namesake = sides.actual.indexes.get(index.key)
         if namesake is not None and namesake.table == wanted.key and not _serves(sides, wanted, namesake):
@@ -38,7 +38,7 @@ def _of_table(sides: Sides, wanted: Table, table: Table | None) -> Iterator[Diff
         else:
             yield _index(sides, ADD, index, None)
     for index in present:
-        if index.key not in changed and not sides.ignored(index.name) and _superfluous(sides, wanted, index):
+        if index.key not in changed and _superfluous(sides, wanted, index):
             yield _index(sides, REMOVE, None, index)
 
 
@@ -48,10 +48,15 @@ def _serves(sides: Sides, wanted: Table, index: Index) -> bool:
 
 
 def _superfluous(sides: Sides, wanted: Table, index: Index) -> bool:
-    """A unique index refuses rows, so new code trips over it; a plain one is only removed when the models had it."""
+    """A unique index refuses rows, so new code trips over it; a plain one is only removed when the models had it.
+
+    One over the primary key refuses nothing that the key would not.
+    """
     if _serves(sides, wanted, index):
         return False
-    return index.unique or _described(sides, index)
+    unique = as_unique(index)
+    refuses = index.unique and (unique is None or unique.parts != unique_by_key(wanted))
+    return refuses or _described(sides, index)
 
 
 def _described(sides: Sides, index: Index) -> bool:
@@ -61,9 +66,18 @@ def _described(sides: Sides, index: Index) -> bool:
     """
     if sides.base is None or index.key not in sides.base.actual.indexes:
         return False
+    # Without the constraint itself in the table, the index stood in its place: that is how driftd adds a UNIQUE.
+    in_place = not _constrains(sides.base.actual, index)
     return sides.described(
-        lambda schema: index in schema.indexes_of(index.table), "index", index.table, index.name
-    )
+        lambda schema: index in schema.indexes_of(index.table) or (in_place and _constrains(schema, index)),
+        "index", index.table, index.name,
+    )  # fmt: skip
+
+
+def _constrains(schema: Schema, index: Index) -> bool:
+    """True where a UNIQUE constraint says what the index does."""
+    table = schema.tables.get(index.table)
+    return table is not None and as_unique(index) in table.uniques
 
 
 def _index(sides: Sides, change: str, desired: Index | None, actual: Index | None) -> Difference:
@@ -72,10 +86,20 @@ def _index(sides: Sides, change: str, desired: Index | None, actual: Index | Non
 
     one = desired or actual
     assert one is not None  # noqa: S101  # a difference has at least one side
-    origin = sides.origin(lambda schema: (present(desired)(schema), present(actual)(schema)))
+    namesake = sides.base.actual.indexes.get(one.key) if sides.base is not None else None
+
+    def item(schema: Schema) -> object:
+        return tuple(present(each)(schema) for each in (desired, actual, namesake))
+
+    def shown(schema: Schema) -> str:
+        return text_of(next((each for each in (desired, actual, namesake) if present(each)(schema)), None))
+
     detail = f"{text_of(actual)} → {text_of(desired)}" if change == CHANGE else text_of(one)
     known = actual is not None and _described(sides, actual)
-    return Difference("index", one.table, one.name, change, origin, detail, "", desired, actual, known)
+    return Difference(
+        "index", one.table, one.name, change, sides.origin(item), detail, "", desired, actual, known,
+        versions=sides.versions(shown),
+    )  # fmt: skip
 
 
 def text_of(index: Index | None) -> str:
@@ -128,7 +152,7 @@ def _definitions(
         wanted, present = desired.get(key), actual.get(key)
         one = wanted or present
         assert one is not None  # noqa: S101  # a difference has at least one side
-        if wanted == present or sides.ignored(one.name, getattr(one, "table", "")):
+        if wanted == present:
             continue
 
         def definition(schema: Schema, key: str = key) -> object:
@@ -144,6 +168,14 @@ def _definitions(
             REMOVE: "the models no longer describe it",
             CHANGE: "its definition differs",
         }[change]
+        taken = sides.in_the_way(key, last=kind == "view") if change == ADD and kind != "trigger" else ""
+        detail = f"{taken} of that name is in its place" if taken else detail
+
+        def shown(schema: Schema, key: str = key) -> str:
+            found = of(schema).get(key)
+            return "" if found is None else " ".join(found.sql.split())
+
         yield Difference(
-            kind, table, one.name, change, sides.origin(definition), detail, "", wanted, present, known
-        )
+            kind, table, one.name, change, sides.origin(definition), detail, "name taken" if taken else "",
+            wanted, present, known, versions=sides.versions(shown),
+        )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from driftengine.changes import ADD, CHANGE, REMOVE, Difference
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 def table_differences(sides: Sides) -> Iterator[Difference]:
     """Tables to add, tables to change from within, and tables that base says the models once described."""
     for key, wanted in sides.desired.tables.items():
-        if sides.ignored(wanted.name):
-            continue
         table = sides.actual.tables.get(key)
         if table is None:
             yield _missing(sides, wanted)
@@ -27,30 +26,57 @@ def table_differences(sides: Sides) -> Iterator[Difference]:
         else:
             yield from _inside(sides, wanted, table)
     for key, table in sides.actual.tables.items():
-        if key in sides.desired.tables or sides.ignored(table.name):
+        if key in sides.desired.tables:
             continue
         if sides.described(_presence(key), "table", key, table.name):
             detail = "the models no longer describe it"
             origin = sides.origin(_presence(key))
-            yield Difference("table", key, table.name, REMOVE, origin, detail, actual=table)
+            yield Difference(
+                "table", key, table.name, REMOVE, origin, detail, actual=table,
+                versions=sides.versions(_outline(key)),
+            )  # fmt: skip
 
 
 def _presence(key: str) -> Callable[[Schema], object]:
     return lambda schema: key in schema.tables
 
 
+def _whole(key: str) -> Callable[[Schema], object]:
+    """A table with its columns, which a table alone is not compared by."""
+
+    def found(schema: Schema) -> object:
+        table = schema.tables.get(key)
+        return table and (table, frozenset(map(_plain, table.columns)))
+
+    return found
+
+
+def _plain(column: Column) -> Column:
+    """The column without what has no effect beside the value that its default stores."""
+    default = column.default
+    if default is None or default.value is None:
+        return column
+    return replace(column, default=replace(default, effect=default.value))
+
+
+def _outline(key: str) -> Callable[[Schema], str]:
+    """A table in a few words."""
+
+    def shown(schema: Schema) -> str:
+        table = schema.tables.get(key)
+        if table is None:
+            return ""
+        return "1 column" if len(table.columns) == 1 else f"{len(table.columns)} columns"
+
+    return shown
+
+
 def _missing(sides: Sides, wanted: Table) -> Difference:
-    taken = (
-        "a view"
-        if wanted.key in sides.actual.views
-        else "a virtual table"
-        if wanted.key in sides.actual.virtual_tables
-        else ""
-    )
+    taken = sides.in_the_way(wanted.key, last=False)
     detail = f"{taken} of that name is in its place" if taken else f"{len(wanted.columns)} columns"
     return Difference(
-        "table", wanted.key, wanted.name, ADD, sides.origin(_presence(wanted.key)), detail,
-        aspect="name taken" if taken else "", desired=wanted,
+        "table", wanted.key, wanted.name, ADD, sides.origin(_presence(wanted.key), _whole(wanted.key)), detail,
+        aspect="name taken" if taken else "", desired=wanted, versions=sides.versions(_outline(wanted.key)),
     )  # fmt: skip
 
 
@@ -100,13 +126,22 @@ def _column(
     actual: Column | None = None,
 ) -> Difference:
     def item(schema: Schema) -> object:
-        return _aspect(_find(schema, table.key, column.key), aspect)
+        found = _find(schema, table.key, column.key)
+        if aspect or found is None:
+            return aspect_of(found, aspect)
+        # Of a column that is missing on one side, everything counts that the other side may have changed.
+        return _plain(found)
+
+    def shown(schema: Schema) -> str:
+        found = _find(schema, table.key, column.key)
+        return "" if found is None else _text(found, aspect) if aspect else describe(found)
 
     return Difference(
         "column", table.key, column.name, change, sides.origin(item), detail, aspect, desired, actual,
         known=sides.described(
             lambda schema: _find(schema, table.key, column.key) is not None, "column", table.key, column.name
         ),
+        versions=sides.versions(shown),
     )  # fmt: skip
 
 
@@ -115,12 +150,10 @@ def _find(schema: Schema, table: str, column: str) -> Column | None:
     return found.column(column) if found else None
 
 
-def _aspect(column: Column | None, aspect: str) -> object:
-    """What is compared to tell who moved: one property of the column, or whether it is there at all."""
+def aspect_of(column: Column | None, aspect: str) -> object:
+    """One property of a column, as it is compared to tell who moved; None where there is no column."""
     if column is None:
         return None
-    if not aspect:
-        return True
     if aspect == "type":
         return column.type_key
     if aspect == "not_null":
@@ -147,13 +180,14 @@ def _column_changes(
         return
     became_key = wanted_table.is_alias(wanted) != table.is_alias(actual)
     implied = became_key or _key_implies_null(wanted_table, wanted) != _key_implies_null(table, actual)
-    for aspect, before, after in _changed_aspects(wanted, actual):
+    for aspect in _changed_aspects(wanted, actual):
         # INT against INTEGER PRIMARY KEY is one change, of the key; NOT NULL comes and goes with key and storage.
         if (became_key and aspect == "type") or (implied and aspect == "not_null"):
             continue
         yield _column(
-            sides, table, wanted, CHANGE, f"{aspect.replace('_', ' ')}: {before} → {after}",
-            aspect=aspect, desired=wanted, actual=actual,
+            sides, table, wanted, CHANGE,
+            f"{aspect.replace('_', ' ')}: {_text(actual, aspect)} → {_text(wanted, aspect)}", aspect=aspect,
+            desired=wanted, actual=actual,
         )  # fmt: skip
 
 
@@ -163,17 +197,28 @@ def _key_implies_null(table: Table, column: Column) -> bool:
     return key is not None and column.key in key.columns and (table.without_rowid or table.strict)
 
 
-def _changed_aspects(wanted: Column, actual: Column) -> Iterator[tuple[str, str, str]]:
+def _changed_aspects(wanted: Column, actual: Column) -> Iterator[str]:
     if wanted.type_key != actual.type_key:
-        yield "type", actual.type or "none", wanted.type or "none"
+        yield "type"
     if (wanted.not_null, wanted.not_null_conflict) != (actual.not_null, actual.not_null_conflict):
-        yield "not_null", _null_text(actual), _null_text(wanted)
+        yield "not_null"
     if not _same_default(wanted.default, actual.default):
-        yield "default", _default_text(actual.default), _default_text(wanted.default)
+        yield "default"
     if wanted.collation != actual.collation:
-        yield "collation", actual.collation, wanted.collation
+        yield "collation"
     if wanted.generated != actual.generated:
-        yield "generated", _generated_text(actual.generated), _generated_text(wanted.generated)
+        yield "generated"
+
+
+def _text(column: Column, aspect: str) -> str:
+    """One property of a column, for people."""
+    if aspect == "type":
+        return column.type or "none"
+    if aspect == "not_null":
+        return _null_text(column)
+    if aspect == "default":
+        return column.default.sql if column.default else "none"
+    return column.collation if aspect == "collation" else _generated_text(column.generated)
 
 
 def _same_default(one: Default | None, other: Default | None) -> bool:
@@ -186,10 +231,6 @@ def _null_text(column: Column) -> str:
     if not column.not_null:
         return "NULL allowed"
     return f"NOT NULL ON CONFLICT {column.not_null_conflict}" if column.not_null_conflict else "NOT NULL"
-
-
-def _default_text(default: Default | None) -> str:
-    return default.sql if default else "none"
 
 
 def _generated_text(generated: Generated | None) -> str:

@@ -21,6 +21,7 @@ from driftengine.dialects.sqlite.connect import (
     translated,
 )
 from driftengine.dialects.sqlite.copy import DatabaseFiles
+from driftengine.dialects.sqlite.earlier import attach_earlier
 from driftengine.dialects.sqlite.held import LOCK_WAIT, MISSING, Held
 from driftengine.dialects.sqlite.introspect import read_catalogue, read_schema, understand
 from driftengine.dialects.sqlite.tokens import fold, quote
@@ -204,6 +205,23 @@ class SqliteDatabase:
         """See `Held.wake`."""
         self._held.wake()
 
+    @contextmanager
+    def earlier(self, path: Path | None) -> Iterator[None]:
+        """Attaches a copy of the database as it was, as `EARLIER`; not to be opened within a snapshot.
+
+        To the held connection (also to one that takes its place), and to those of rehearsal and transaction. Raises
+        DatabaseError.
+        """
+        if path is None:
+            yield
+            return
+        self._held.wake()
+        self._held.attach(path)
+        try:
+            yield
+        finally:
+            self._held.detach()
+
     def catalogue_edits(self) -> bool:
         """Asked of a connection to nothing: defensive mode is a property of the build and of the connection."""
         with closing(sqlite3.connect(":memory:", isolation_level=None)) as scratch:
@@ -234,6 +252,7 @@ class SqliteDatabase:
             values=values,
             progress=progress,
             deadline_at=deadline_at,
+            earlier=self._held.earlier,
         )
 
     @contextmanager
@@ -250,6 +269,8 @@ class SqliteDatabase:
         )
         with closing(connection):
             hand_out(connection, values)
+            if self._held.earlier is not None:
+                attach_earlier(connection, self._held.earlier)
             transaction = Transaction(connection, self.location, deadline_at=deadline_at, lock_wait=lock_wait)
             with transaction.open():
                 settings = pragmas(connection)

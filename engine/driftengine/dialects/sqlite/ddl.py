@@ -132,11 +132,19 @@ class CreateView:
 
 @dataclass(frozen=True, slots=True)
 class CreateTrigger:
-    """CREATE TRIGGER. `definition` is the text from behind the name to the end."""
+    """CREATE TRIGGER.
+
+    `time` is BEFORE (also where none is written), AFTER or INSTEAD OF; `event` INSERT, DELETE or UPDATE, the latter with
+    the `columns` behind OF, as written without quotes; `when` is the condition's text, or ""; `body` goes from BEGIN on.
+    """
 
     name: str
     table: str
-    definition: str
+    time: str
+    event: str
+    columns: tuple[str, ...]
+    when: str
+    body: str
     sql: str
 
 

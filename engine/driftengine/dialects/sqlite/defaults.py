@@ -9,46 +9,28 @@ import sqlite3
 from contextlib import closing
 from functools import lru_cache
 
+from driftengine.dialects.sqlite.canonical_tokens import canonical_string
 from driftengine.dialects.sqlite.expressions import canonical
-from driftengine.dialects.sqlite.tokens import UnreadableSQL, tokenize
+from driftengine.dialects.sqlite.tokens import UnreadableSQL, tokenize, unquote
 from driftengine.schema import Default
 
 # Functions whose value depends on their arguments alone, so that a default made of them is a constant.
 _DETERMINISTIC = frozenset(
-    [
-        "abs",
-        "char",
-        "coalesce",
-        "format",
-        "hex",
-        "ifnull",
-        "instr",
-        "json",
-        "json_array",
-        "json_object",
-        "length",
-        "lower",
-        "ltrim",
-        "max",
-        "min",
-        "nullif",
-        "printf",
-        "quote",
-        "replace",
-        "round",
-        "rtrim",
-        "substr",
-        "substring",
-        "trim",
-        "unicode",
-        "upper",
-        "zeroblob",
-    ]
+    """
+    abs char coalesce concat concat_ws format hex ifnull iif instr json json_array json_object json_quote length lower
+    ltrim max min nullif printf quote replace round rtrim sign substr substring trim typeof unhex unicode upper zeroblob
+    """.split()  # noqa: SIM905  # a table of names
 )
 _CONSTANT_WORDS = frozenset(
-    {"NULL", "TRUE", "FALSE", "NOT", "AND", "OR", "IS", "CAST", "AS", "COLLATE", "CASE"}
+    """
+    NULL TRUE FALSE NOT AND OR IS ISNULL NOTNULL BETWEEN IN LIKE GLOB ESCAPE CAST AS COLLATE CASE WHEN THEN ELSE END
+    """.split()  # noqa: SIM905  # a table of words
 )
 _MOMENT_WORDS = frozenset({"CURRENT_TIME", "CURRENT_DATE", "CURRENT_TIMESTAMP"})
+#: What stands behind one of these is a type or a collation, and no value.
+_NAMES_FOLLOW = frozenset({"AS", "COLLATE"})
+#: Bare words that are values of their own; every other one is a string: https://www.sqlite.org/lang_createtable.html#dfltval.
+_KEYWORDS = _MOMENT_WORDS | {"NULL", "TRUE", "FALSE"}
 
 
 def default_of(sql: str, declared_type: str, *, strict: bool = False) -> Default | None:
@@ -56,7 +38,15 @@ def default_of(sql: str, declared_type: str, *, strict: bool = False) -> Default
     value = stored_value(sql, declared_type, strict=strict) if is_constant(sql) else None
     if value == "null:NULL":
         return None
-    return Default(canonical(sql, columns=frozenset()), value, sql)
+    return Default(_effect(sql), value, sql)
+
+
+def _effect(sql: str) -> str:
+    """The canonical expression. A bare word is a string here, and keeps its case: no column can be meant."""
+    tokens = tokenize(sql)
+    if len(tokens) == 1 and tokens[0].kind in {"word", "quoted"} and tokens[0].text.upper() not in _KEYWORDS:
+        return canonical_string(unquote(tokens[0].text))
+    return canonical(sql, columns=frozenset())
 
 
 @lru_cache(maxsize=4096)
@@ -73,7 +63,8 @@ def is_constant(sql: str) -> bool:
         if token.kind != "word":
             continue
         called = position + 1 < len(whole) and whole[position + 1].text == "("
-        known = token.text.lower() in _DETERMINISTIC if called else False
+        named = position > 0 and whole[position - 1].text.upper() in _NAMES_FOLLOW
+        known = token.text.lower() in _DETERMINISTIC if called else named
         if not known and token.text.upper() not in _CONSTANT_WORDS:
             return False
     return True

@@ -6,15 +6,19 @@ import platform
 import sqlite3
 from typing import TYPE_CHECKING
 
+from driftengine.dialects.sqlite.former import as_it_is, left_behind
 from driftengine.dialects.sqlite.guards import guard_of, rows_concerned
 from driftengine.dialects.sqlite.introspect import understand
+from driftengine.dialects.sqlite.outcome import after
+from driftengine.dialects.sqlite.rename import renamed, told_of
 from driftengine.dialects.sqlite.script import as_text, build_script
 from driftengine.dialects.sqlite.strategy import indexes_over, is_relaxation, strategy_of
+from driftengine.dialects.sqlite.undo import SOURCE, came_back, undecided, written_since
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from driftengine.changes import Backfill, Change, Difference, Script
+    from driftengine.changes import Backfill, Change, Difference, Rename, Script
     from driftengine.schema import Schema, StoredObject
 
 
@@ -44,6 +48,21 @@ class SqliteDialect:
     def concerned(self, difference: Difference, actual: Schema) -> str | None:
         """See `guards.rows_concerned`."""
         return rows_concerned(difference, actual)
+
+    def renamed(self, schema: Schema, renames: Sequence[Rename]) -> Schema:
+        """See `rename.renamed`."""
+        return renamed(schema, renames)
+
+    def as_it_is(self, query: str, actual: Schema, renames: Sequence[Rename]) -> str:
+        """See `former.as_it_is`."""
+        return as_it_is(query, actual, renames)
+
+    def beside_rename(
+        self, rename: Rename, actual: Schema, renames: Sequence[Rename]
+    ) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """See `former.left_behind`; what SQLite itself says while the rename is tried comes along."""
+        broken, told = left_behind(rename, actual, renames)
+        return broken, (*told, *told_of(actual, renames, rename))
 
     def goes_with(self, difference: Difference, actual: Schema) -> tuple[str, ...]:
         """See `strategy.indexes_over`."""
@@ -81,6 +100,51 @@ class SqliteDialect:
     ) -> Script:
         """See `script.build_script`."""
         return build_script(desired, actual, changes, catalogue_edits=catalogue_edits)
+
+    def after(self, actual: Schema, script: Script) -> Schema:
+        """See `outcome.after`."""
+        return after(actual, script)
+
+    def came_back(
+        self,
+        difference: Difference,
+        now: Schema,
+        then: Schema,
+        target: Schema,
+        names: Mapping[tuple[str, str], tuple[str, str]],
+        *,
+        fill: str | None = None,
+        otherwise: str | None = None,
+        source: str = SOURCE,
+    ) -> Backfill | None:
+        """See `undo.came_back`."""
+        return came_back(difference, now, then, target, names, fill=fill, otherwise=otherwise, source=source)
+
+    def undecided(
+        self,
+        difference: Difference,
+        now: Schema,
+        then: Schema,
+        target: Schema,
+        names: Mapping[tuple[str, str], tuple[str, str]],
+        *,
+        fill: str | None = None,
+        otherwise: str | None = None,
+    ) -> str | None:
+        """See `undo.undecided`."""
+        return undecided(difference, now, then, target, names, fill=fill, otherwise=otherwise)
+
+    def written_since(
+        self,
+        difference: Difference,
+        now: Schema,
+        then: Schema | None,
+        names: Mapping[tuple[str, str], tuple[str, str]],
+        *,
+        fill: str | None = None,
+    ) -> str | None:
+        """See `undo.written_since`."""
+        return written_since(difference, now, then, names, fill=fill)
 
     def script_text(self, script: Script, held: Iterable[str], *, careful: bool = False) -> str:
         """See `script.as_text`."""

@@ -126,7 +126,10 @@ def quote_like(tree: ddl.CreateTable, column: ddl.ColumnDefinition) -> str:
 
 
 def _column(tree: ddl.CreateTable, key: str) -> ddl.ColumnDefinition:
-    return next(column for column in tree.columns if fold(column.name) == key)
+    found = next((column for column in tree.columns if fold(column.name) == key), None)
+    if found is None:
+        raise _unusable(tree.name, f"it has no column {key}")
+    return found
 
 
 def _drop_column(draft: _Draft, key: str) -> None:
@@ -232,15 +235,36 @@ def _change_key(draft: _Draft, wanted: ddl.CreateTable) -> None:
         for clause in column.clauses_of("primary key"):
             draft.replaced.append(_removal(draft.tree.sql, clause))
     draft.dropped |= {c.start for c in draft.tree.constraints if c.kind == "primary key"}
+    _remove_lenders(draft)
     for column in wanted.columns:
         for clause in column.clauses_of("primary key"):
             _key_in_column(draft, wanted, column, clause)
     for clause in wanted.constraints:
         if clause.kind == "primary key":
-            draft.constraints.insert(0, wanted.sql[clause.start : clause.end])
+            draft.constraints.insert(0, _key_text(wanted, clause))
             for member in clause.columns:
                 _take_type(draft, wanted, fold(member.column or ""))
             _add_alias(draft, wanted, [fold(member.column or "") for member in clause.columns])
+
+
+def _remove_lenders(draft: _Draft) -> None:
+    """A UNIQUE over the key that says what becomes of a conflict says it of the key: it goes with the key's clause."""
+    key = primary_key_of(draft.tree)
+    top_level = {clause.start for clause in draft.tree.constraints}
+    for clause, constraint in constraints_of(draft.tree):
+        if clause.kind != "unique" or not clause.conflict or key is None or constraint.columns != key.columns:
+            continue
+        if clause.start in top_level:
+            draft.dropped.add(clause.start)
+        else:
+            draft.replaced.append(_removal(draft.tree.sql, clause))
+
+
+def _key_text(wanted: ddl.CreateTable, clause: ddl.Clause) -> str:
+    """The key's clause, with the ON CONFLICT that a UNIQUE over the same columns lends it."""
+    key = primary_key_of(wanted)
+    lent = key.conflict if key is not None and not clause.conflict else ""
+    return wanted.sql[clause.start : clause.end] + (f" ON CONFLICT {lent}" if lent else "")
 
 
 def _key_in_column(
@@ -252,7 +276,7 @@ def _key_in_column(
         return
     _take_type(draft, wanted, fold(column.name))
     end = present.end
-    draft.replaced.append((end, end, f" {wanted.sql[clause.start : clause.end]}"))
+    draft.replaced.append((end, end, f" {_key_text(wanted, clause)}"))
 
 
 def _add_alias(draft: _Draft, wanted: ddl.CreateTable, members: Sequence[str]) -> None:

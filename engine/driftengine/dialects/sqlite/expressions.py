@@ -40,6 +40,21 @@ def canonical_statement(text: str) -> str:
     return canonical_text(tokens)
 
 
+def canonical_condition(text: str) -> str:
+    """The canonical form of a trigger's condition. Raises UnreadableSQL.
+
+    Nobody knows the columns that its queries read, and a word in double quotes may then be a name or a string: such a
+    condition is compared token by token.
+    """
+    tokens = tokenize(text)
+    unclear = any(
+        token.text.upper() in {"SELECT", "VALUES", "WITH"}
+        or (token.text[0] == '"' and not (at and tokens[at - 1].text == "."))
+        for at, token in enumerate(tokens)
+    )
+    return canonical_text(tokens) if unclear else canonical(text, columns=frozenset())
+
+
 def columns_read(
     sql: str,
     *,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from driftengine.changes import Backfill, Difference
-    from driftengine.schema import Check, Column, ForeignKey, Index, Schema, Table, Unique
+    from driftengine.schema import Check, Column, ForeignKey, Index, PrimaryKey, Schema, Table, Unique
 
 # Declared types whose values are numbers; DATETIME, DATE or JSON have the same affinity and hold text by right.
 _NUMBERS = ("INT", "REAL", "FLOA", "DOUB", "NUMERIC", "DECIMAL", "BOOL")
@@ -39,14 +39,43 @@ def guard_of(
         return _orphans(difference.desired, table, desired, actual)
     if difference.object == "index" and difference.desired.unique:
         return _unique_index(difference.desired, table, desired.tables[table.key])
-    if difference.object == "option" and difference.aspect == "strict" and difference.desired:
-        return _strict(table, desired.tables[table.key])
-    if difference.object in {"primary_key", "option"} and difference.aspect not in {
-        "autoincrement",
-        "strict",
-    }:
-        return any_row(table)
+    if difference.object in {"primary_key", "option"}:
+        return _storage(difference, table, desired.tables[table.key])
     return None
+
+
+def _storage(difference: Difference, table: Table, wanted: Table) -> str | None:
+    """What a new key, or another storage, cannot hold.
+
+    That there are rows at all is the plan's to say, and an approval's: these are copied, which takes an exact stage, so
+    no row can have come since they were counted.
+    """
+    if difference.aspect == "strict":
+        return _strict(table, wanted) if difference.desired else _no_longer_strict(table, wanted)
+    if difference.aspect == "autoincrement" or wanted.primary_key is None:
+        return None
+    return _unfit(table, wanted, wanted.primary_key)
+
+
+def _unfit(table: Table, wanted: Table, key: PrimaryKey) -> str:
+    """Rows that cannot be rows under the key: no integer where it names the rowid, NULL where it may not, twice the same.
+
+    https://www.sqlite.org/lang_createtable.html#rowid and https://www.sqlite.org/withoutrowid.html
+    """
+    source, row = rows_after(table, wanted)
+    parts = [
+        (quote(part.effect), part.collation or _own_collation(part.effect, wanted)) for part in key.parts
+    ]
+    names = [name for name, _ in parts]
+    conditions = [f"{name} IS NULL" for name in names] if wanted.without_rowid or wanted.strict else []
+    if key.rowid_alias:
+        whole = f"typeof({names[0]}) = 'real' AND {names[0]} = CAST({names[0]} AS INTEGER)"
+        conditions = [f"NOT (typeof({names[0]}) = 'integer' OR ({whole}))"]
+    value = names[0] if len(names) == 1 else " || ', ' || ".join(f"quote({name})" for name in names)
+    twice = _duplicates((source, row), parts, "")
+    if not conditions:
+        return twice
+    return f"SELECT {row}, {value} FROM {source} WHERE {' OR '.join(conditions)} UNION ALL {twice}"
 
 
 def rows_concerned(difference: Difference, actual: Schema) -> str | None:
@@ -226,12 +255,39 @@ def _strict(table: Table, wanted: Table) -> str:
         for column in wanted.columns
         if column.affinity in allowed and table.column(column.key) is not None
     ]
-    conditions = [f"({name} IS NOT NULL AND typeof({name}) NOT IN ({types}))" for name, types in judged]
-    if not conditions:
-        return f"SELECT NULL, NULL FROM {quote(table.name)} WHERE 0"
-    shown = " ".join(f"WHEN {test} THEN {name}" for test, (name, _) in zip(conditions, judged, strict=True))
-    source, key = rows_after(table, wanted)
-    return f"SELECT {key}, CASE {shown} END FROM {source} WHERE {' OR '.join(conditions)}"
+    tests = [(f"({name} IS NOT NULL AND typeof({name}) NOT IN ({types}))", name) for name, types in judged]
+    if wanted.primary_key and not wanted.primary_key.rowid_alias:
+        tests += [(f"{quote(name)} IS NULL", "NULL") for name in wanted.primary_key.columns]
+    queries = [_failing(rows_after(table, wanted), tests)] if tests else []
+    # A column takes bytes as they are, and the conversion in `rows_after` makes a text of them.
+    bytes_ = [
+        quote(column.name)
+        for column in wanted.columns
+        if column.affinity == "TEXT" and (old := table.column(column.key)) and old.affinity != "TEXT"
+    ]
+    if bytes_:
+        raw = [(f"typeof({name}) = 'blob'", name) for name in bytes_]
+        queries.append(_failing((quote(table.name), key_of(table)), raw))
+    return " UNION ALL ".join(queries) or f"SELECT NULL, NULL FROM {quote(table.name)} WHERE 0"
+
+
+def _no_longer_strict(table: Table, wanted: Table) -> str | None:
+    """ANY keeps a text that looks like a number in a STRICT table, and makes a number of it elsewhere."""
+    names = [
+        quote(column.name)
+        for column in wanted.columns
+        if column.affinity == "NUMERIC" and (old := table.column(column.key)) and old.affinity == "ANY"
+    ]
+    looks = "typeof({0}) = 'text' AND CAST({0} AS NUMERIC) = CAST({0} AS TEXT)"
+    tests = [(f"({looks.format(name)})", name) for name in names]
+    return _failing((quote(table.name), key_of(table)), tests) if tests else None
+
+
+def _failing(rows: tuple[str, str], tests: list[tuple[str, str]]) -> str:
+    """The rows that any of the tests holds for, each with what the first of them shows."""
+    shown = " ".join(f"WHEN {test} THEN {value}" for test, value in tests)
+    source, key = rows
+    return f"SELECT {key}, CASE {shown} END FROM {source} WHERE {' OR '.join(test for test, _ in tests)}"
 
 
 def _collation(difference: Difference, table: Table, actual: Schema) -> str | None:

@@ -22,12 +22,14 @@ from driftengine.dialects.sqlite.connect import (
     state_of,
     translated,
 )
+from driftengine.dialects.sqlite.earlier import EARLIER, attach_earlier
 from driftengine.dialects.sqlite.transaction import patiently
 from driftengine.errors import BusyError, DatabaseError
 
 if TYPE_CHECKING:
     import os
     import sqlite3
+    from pathlib import Path
 
 LOCK_WAIT = 5.0  # seconds
 SECOND = 1_000_000_000
@@ -109,6 +111,7 @@ class Held:
         self.tidy = tidy
         self.connection: sqlite3.Connection | None = None
         self.file: tuple[int, int] | None = None
+        self.earlier: Path | None = None
         self._lock_wait = lock_wait
         self._holder = object()
         self._epoch = 0
@@ -152,6 +155,8 @@ class Held:
                 connection.execute(f"PRAGMA busy_timeout = {self._timeout_ms}")
                 self._version = data_version(connection)
                 schema = int(connection.execute("PRAGMA schema_version").fetchone()[0])
+            if self.earlier is not None:
+                attach_earlier(connection, self.earlier)
         except BaseException:
             connection.close()
             raise
@@ -165,6 +170,18 @@ class Held:
             self._moved(MOVED)
         self._stat = None if now is None else now.database
         self._saw_schema(schema)
+
+    def attach(self, earlier: Path) -> None:
+        """Attaches a database as it was to the connection, and to each one that takes its place. Raises DatabaseError."""
+        if self.connection is not None:
+            attach_earlier(self.connection, earlier)
+        self.earlier = earlier
+
+    def detach(self) -> None:
+        """Ends what `attach` began."""
+        self.earlier = None
+        if self.connection is not None:
+            self.connection.execute(f"DETACH {EARLIER}")
 
     @property
     def _timeout_ms(self) -> int:

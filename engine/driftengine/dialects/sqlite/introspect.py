@@ -11,11 +11,11 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from driftengine.dialects.sqlite import ddl
-from driftengine.dialects.sqlite.expressions import canonical, canonical_statement
+from driftengine.dialects.sqlite.expressions import canonical, canonical_condition, canonical_statement
 from driftengine.dialects.sqlite.oracle import compile_problems, pragma_problems
 from driftengine.dialects.sqlite.parse import parse
 from driftengine.dialects.sqlite.tables import build_table, key_parts
-from driftengine.dialects.sqlite.tokens import UnreadableSQL, fold
+from driftengine.dialects.sqlite.tokens import UnreadableSQL, fold, quote
 from driftengine.schema import (
     Expression,
     ForeignKey,
@@ -46,8 +46,14 @@ _SHADOWS = {
 
 
 def read_catalogue(connection: sqlite3.Connection) -> tuple[StoredObject, ...]:
-    """Every row of sqlite_schema, ordered by type and name (rootpage left out: it says nothing about the schema)."""
-    rows = connection.execute("SELECT type, name, tbl_name, sql FROM main.sqlite_schema ORDER BY type, name")
+    """Every row of sqlite_schema, ordered by type and name (rootpage left out: it says nothing about the schema).
+
+    Triggers stand in the order in which they were made: in that order they fire, so a replay has to keep it.
+    """
+    rows = connection.execute(
+        "SELECT type, name, tbl_name, sql FROM main.sqlite_schema"
+        " ORDER BY type, iif(type = 'trigger', rowid, 0), name"
+    )
     return tuple(StoredObject(*row) for row in rows)
 
 
@@ -199,5 +205,12 @@ def _definition(sql: str) -> str:
     if isinstance(tree, (ddl.CreateView, ddl.CreateVirtualTable)):
         return canonical_statement(tree.definition)
     if isinstance(tree, ddl.CreateTrigger):
-        return f"{fold(tree.table)} {canonical_statement(tree.definition)}"
+        return _trigger_effect(tree)
     return canonical_statement(sql)
+
+
+def _trigger_effect(tree: ddl.CreateTrigger) -> str:
+    """The order of the columns behind OF says nothing, nor does FOR EACH ROW: SQLite has no other kind."""
+    head = [fold(tree.table), tree.time, tree.event, *sorted({quote(fold(name)) for name in tree.columns})]
+    when = f"WHEN {canonical_condition(tree.when)}" if tree.when else ""
+    return " ".join(filter(None, [*head, when, canonical_statement(tree.body)]))

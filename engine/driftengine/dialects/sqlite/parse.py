@@ -80,24 +80,50 @@ def _create_view(cursor: Cursor) -> CreateView:
 
 def _create_trigger(cursor: Cursor) -> CreateTrigger:
     name = cursor.name()
-    definition = _rest(cursor)
-    if not (cursor.accept("BEFORE") or cursor.accept("AFTER")):
-        cursor.accept("INSTEAD", "OF")
+    # BEFORE is the default: https://www.sqlite.org/lang_createtrigger.html.
+    time = cursor.word if cursor.word in {"BEFORE", "AFTER"} else "BEFORE"
+    if not (cursor.accept("BEFORE") or cursor.accept("AFTER")) and cursor.accept("INSTEAD", "OF"):
+        time = "INSTEAD OF"
+    event = cursor.word
+    columns: list[str] = []
     if not (cursor.accept("DELETE") or cursor.accept("INSERT")):
         cursor.expect("UPDATE")
         if cursor.accept("OF"):
-            cursor.name()
+            columns.append(unquote(cursor.name().text))
             while cursor.accept(","):
-                cursor.name()
+                columns.append(unquote(cursor.name().text))
     cursor.expect("ON")
     table = cursor.name()
     if cursor.accept("."):
         table = cursor.name()
+    cursor.accept("FOR", "EACH", "ROW")
+    when = _condition(cursor)
     # The body is kept as text. That it has one, with its END, is all that the tree promises.
-    if "BEGIN" not in cursor.words[cursor.at :] or cursor.words[-2] != "END":
+    if cursor.word != "BEGIN" or cursor.words[-2] != "END":
         cursor.fail("BEGIN ... END")
     _balanced(cursor, cursor.at)
-    return CreateTrigger(unquote(name.text), unquote(table.text), definition, cursor.sql)
+    return CreateTrigger(
+        name=unquote(name.text),
+        table=unquote(table.text),
+        time=time,
+        event=event,
+        columns=tuple(columns),
+        when=when,
+        body=_rest(cursor),
+        sql=cursor.sql,
+    )
+
+
+def _condition(cursor: Cursor) -> str:
+    """What stands behind WHEN, up to the BEGIN that is neither in parentheses nor the name of a column."""
+    if not cursor.accept("WHEN"):
+        return ""
+    first = cursor.at
+    while not cursor.ended and (cursor.word != "BEGIN" or cursor.words[cursor.at - 1] == "."):
+        cursor.at = cursor.closing(cursor.at) + 1 if cursor.word == "(" else cursor.at + 1
+    if cursor.at == first:
+        cursor.fail("an expression")
+    return cursor.text(first, cursor.at)
 
 
 def _create_virtual_table(cursor: Cursor) -> CreateVirtualTable:

@@ -21,10 +21,13 @@ _STORED = {"text": "TEXT", "integer": "INTEGER", "real": "REAL", "blob": "BLOB"}
 
 
 def key_of(table: Table) -> str:
-    """SQL that names a row for a person: its primary key, else its rowid."""
+    """SQL that names a row for a person: its primary key, else its rowid; where the key may be NULL, the rowid then."""
     names = [quote(name) for name in table.primary_key.columns] if table.primary_key else []
+    rowid = rowid_name(table)
     if not names:
-        return rowid_name(table) or "NULL"
+        return rowid or "NULL"
+    if len(names) == 1 and rowid is not None and table.primary_key and not table.primary_key.rowid_alias:
+        return f"coalesce({names[0]}, 'rowid ' || {rowid})"
     return names[0] if len(names) == 1 else " || ', ' || ".join(f"quote({name})" for name in names)
 
 
@@ -34,6 +37,11 @@ def rowid_name(table: Table) -> str | None:
         return None
     taken = {column.key for column in table.columns}
     return next((name for name in ("rowid", "_rowid_", "oid") if name not in taken), None)
+
+
+def has_own_rowid(table: Table) -> bool:
+    """True where rows have a rowid that can be read, and no column that is one."""
+    return rowid_name(table) is not None and not (table.primary_key and table.primary_key.rowid_alias)
 
 
 def default_value(default: Default) -> str:

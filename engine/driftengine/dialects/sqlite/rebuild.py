@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from driftengine.changes import ADD, REMOVE, Copied, Step
 from driftengine.dialects.sqlite.edit import table_tree
 from driftengine.dialects.sqlite.expressions import columns_read, without_qualifier
-from driftengine.dialects.sqlite.projection import default_value, rowid_name
+from driftengine.dialects.sqlite.projection import default_value, has_own_rowid, rowid_name
 from driftengine.dialects.sqlite.tables import build_table
 from driftengine.dialects.sqlite.tokens import fold, literal, quote
 
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 _PREFIX = "driftd_new_"
 SERVER_DEFAULT = "server default"
+# https://www.sqlite.org/fileformat2.html#stat1tab and the section behind it
+_STATISTICS = {"sqlite_stat1": "tbl, idx, stat", "sqlite_stat4": "tbl, idx, neq, nlt, ndlt, sample"}
+# What the index is over; for the key of a WITHOUT ROWID table, which goes under the table's own name, likewise.
+_MEMBERS = """(SELECT group_concat(coalesce(name, cid) || ' ' || "desc" || ' ' || coll) FROM pragma_index_xinfo(idx) WHERE key)"""
 
 
 def rebuild(
@@ -59,6 +63,12 @@ def rebuild(
         step("PRAGMA legacy_alter_table = ON", objects=frozenset()),
         step(f"ALTER TABLE {quote(temporary)} RENAME TO {quote(table.name)}"),
         step("PRAGMA legacy_alter_table = OFF", objects=frozenset()),
+        *[
+            step(sql)
+            for c in changes
+            if c.difference.aspect == "autoincrement" and c.backfill
+            for sql in c.backfill.more
+        ],
     ]
     if restore_text:
         steps.append(catalogue_edit(table.name, text, numbers))
@@ -120,7 +130,7 @@ def _columns_and_values(after: Table, table: Table, changes: Sequence[Change]) -
         if old is not None:
             value = quote(old.name)
             if fill is not None:
-                value = f"coalesce({value}, {_filling(fill, column)})"
+                value = fill.expression if fill.replaces else f"coalesce({value}, {_filling(fill, column)})"
         elif fill is not None:
             value = fill.expression
         elif after.is_alias(column) and rowid_name(table):
@@ -129,6 +139,18 @@ def _columns_and_values(after: Table, table: Table, changes: Sequence[Change]) -
             value = default_value(column.default) if column.default else "NULL"
         pairs.append((quote(column.name), value))
     return pairs
+
+
+def filled_again(table: Table, change: Change, fill: Backfill) -> tuple[list[Step], Copied]:
+    """The steps that give a table its rows back once it has been made; its indexes and triggers come after them."""
+    names = [rowid] if has_own_rowid(table) and (rowid := rowid_name(table)) else []
+    stored = [column.name for column in table.columns if column.generated is None]
+    columns = ", ".join([*names, *map(quote, stored)])
+    steps = [f"INSERT OR ABORT INTO {quote(table.name)} ({columns}) {fill.expression}", *fill.more]
+    return (
+        [Step(sql, (change.number,), frozenset({table.key})) for sql in steps],
+        Copied(table.name, tuple((name, name) for name in stored)),
+    )
 
 
 def _filling(fill: Backfill, column: Column) -> str:
@@ -168,7 +190,7 @@ def _sequence(table: Table, after: Table, temporary: str, schema: Schema) -> lis
 
 
 def _statistics_tables(schema: Schema) -> list[str]:
-    return [row.name for row in schema.stored if row.name in {"sqlite_stat1", "sqlite_stat4"}]
+    return [row.name for row in schema.stored if row.name in _STATISTICS]
 
 
 def _statistics_out(schema: Schema) -> list[str]:
@@ -177,7 +199,7 @@ def _statistics_out(schema: Schema) -> list[str]:
     for name in _statistics_tables(schema):
         out += [
             f"DROP TABLE IF EXISTS temp.driftd_{name}",
-            f"CREATE TEMP TABLE driftd_{name} AS SELECT * FROM main.{name}",
+            f"CREATE TEMP TABLE driftd_{name} AS SELECT {_STATISTICS[name]}, {_MEMBERS} AS members FROM main.{name}",
         ]
     return out
 
@@ -186,11 +208,10 @@ def _statistics_back(table: Table, schema: Schema) -> list[str]:
     out = []
     for name in _statistics_tables(schema):
         mine = f"tbl = {literal(table.name)} COLLATE NOCASE"
-        # The statistics of a WITHOUT ROWID table's primary key go under the table's own name.
-        live = "idx IS NULL OR idx = tbl OR idx IN (SELECT name FROM main.sqlite_schema WHERE type = 'index')"
+        # The index of a constraint is named by its number among them: those of another one would mislead.
         out += [
             f"DELETE FROM main.{name} WHERE {mine}",
-            f"INSERT INTO main.{name} SELECT * FROM temp.driftd_{name} WHERE {mine} AND ({live})",
+            f"INSERT INTO main.{name} SELECT {_STATISTICS[name]} FROM temp.driftd_{name} WHERE {mine} AND members IS {_MEMBERS}",
             f"DROP TABLE temp.driftd_{name}",
         ]
     return out

@@ -1,7 +1,8 @@
 """The rehearsal: the script runs on a copy that holds the real rows, and its outcome is proved there.
 
-What is proved: every row is still there with its values, no foreign key is violated that was not before, every view and
-trigger that compiled still does, the schema can be read, and no old row reads another default.
+What is proved: every row is still there with its values; every stored object that the script does not name is as it was,
+byte for byte, and so are sequences, statistics and settings; no foreign key is violated that was not before; every view
+and trigger that compiled still does; the schema can be read; and no old row reads another default.
 """
 
 from __future__ import annotations
@@ -13,11 +14,16 @@ from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from driftengine.changes import Script
 from driftengine.dialects.base import Problem, Rehearsed
 from driftengine.dialects.sqlite import compare
+from driftengine.dialects.sqlite.compiled import compiled, newly_broken, turned_to_strings
 from driftengine.dialects.sqlite.connect import Location, connect, deadline, require_time, translated
+from driftengine.dialects.sqlite.earlier import attach_earlier, schema_of_earlier
 from driftengine.dialects.sqlite.introspect import read_catalogue, read_schema
-from driftengine.dialects.sqlite.tokens import fold, quote, tokenize, unquote
+from driftengine.dialects.sqlite.lineage import lineage
+from driftengine.dialects.sqlite.preserved import altered, photograph
+from driftengine.dialects.sqlite.tokens import fold
 from driftengine.dialects.sqlite.transaction import StepError, Transaction
 from driftengine.dialects.sqlite.values import hand_out
 from driftengine.errors import BackupError, ProofError
@@ -27,7 +33,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from driftengine.changes import Script, SqlValue
+    from driftengine.changes import SqlValue
+    from driftengine.dialects.sqlite.compare import Violations
+    from driftengine.dialects.sqlite.lineage import Lineage
     from driftengine.schema import Schema
 
 NAME = "rehearsal.db"
@@ -44,11 +52,13 @@ def rehearse(
     values: Mapping[str, Sequence[SqlValue]],
     progress: Callable[[int, int], None] | None = None,
     deadline_at: float | None = None,
+    earlier: Path | None = None,
 ) -> Rehearsed:
     """Runs the script on a copy of `backup` (None: on an empty database) in the folder `workspace`.
 
-    `finish` writes what is written in the same transaction behind the script: the history. The copy stays in
-    `workspace` until the caller removes the folder. Raises DeadlineError at `deadline_at` (`time.monotonic()`).
+    `finish` writes what is written in the same transaction behind the script: the history. From `earlier`, a copy of the
+    database as it was, the script takes values back. The copy stays in `workspace` until the caller removes the folder.
+    Raises DeadlineError at `deadline_at` (`time.monotonic()`).
     """
     copy = workspace / NAME
     for leftover in workspace.glob(f"{NAME}*"):
@@ -58,38 +68,47 @@ def rehearse(
             _copy_file(backup, copy, deadline_at)
     location = Location(str(copy), copy)
     with closing(connect(location, write=True, create=True)) as connection:
+        # Unqualified, it would set the mode of what is attached too.
         connection.execute(f"PRAGMA journal_mode = {journal_mode}")
+        if earlier is not None:
+            attach_earlier(connection, earlier)
         with _proving(connection, location, deadline_at):
             before = read_schema(connection)
-            tables = _keyed(script, before)
-            violated, broken = compare.violations(connection, tables), compare.compiles(connection, before)
+            line = lineage(script, before)
+            violated = compare.violations(connection, _keyed(script, before, line.tables))
+            worked, stored = compiled(connection, before, script.named), photograph(connection, before)
+            then = None if earlier is None else schema_of_earlier(connection)
         outcome = _run(connection, location, script, finish, values, progress, deadline_at)
         if outcome.failure:
             return outcome
         with _proving(connection, location, deadline_at):
             after = read_schema(connection)
+            keyed = compare.violations(connection, _keyed(script, after, {}))
             problems = [
                 *_unreadable(script, before, after),
-                *_new_violations(violated, compare.violations(connection, _present(tables, after)), before),
-                *_newly_broken(broken, compare.compiles(connection, after), script, after),
-                *_lost_triggers(script, before, after),
+                *_new_violations(_by_later_name(violated, line), keyed, after),
+                *newly_broken(worked, compiled(connection, after, script.named), script, before, after),
+                *turned_to_strings(script, before, after),
+                *altered(stored, photograph(connection, after), script),
             ]
     if backup is None:
         return replace(outcome, problems=tuple(problems))
     with _proving(None, location, deadline_at):
         problems += [
             Problem(text, frozenset({table}))
-            for table, text in compare.lost_rows(copy, backup, script.copied, before, after, deadline_at)
+            for table, text in compare.lost_rows(copy, backup, script, before, after, deadline_at)
         ]
-        kept = (
-            before.tables[key].name
-            for key in sorted(script.named & before.tables.keys() & after.tables.keys())
-        )
+        if earlier is not None and then is not None:
+            problems += _not_as_they_were(copy, earlier, script, line, then, after, deadline_at)
+        kept = {
+            after.tables[key].name: before.tables[line.tables[key]].name
+            for key in sorted(script.named & line.tables.keys() & after.tables.keys())
+        }
         problems += [
             Problem(f"{table} would not be sound: {text}", frozenset({table}))
             for table, text in compare.unsound(copy, backup, kept, deadline_at)
         ]
-        stale = compare.changed_defaults(copy, backup, script.defaults, before, deadline_at)
+        stale = compare.changed_defaults(copy, backup, script, before, after, deadline_at)
     return replace(outcome, problems=tuple(problems), stale_defaults=stale)
 
 
@@ -155,21 +174,49 @@ def _run(
     return Rehearsed(expected, tuple(transaction.durations), commit_seconds, changes)
 
 
-def _keyed(script: Script, schema: Schema) -> tuple[str, ...]:
-    """The tables whose foreign keys are checked: those whose rows or keys change, and their children."""
+def _keyed(script: Script, schema: Schema, former: Mapping[str, str]) -> tuple[str, ...]:
+    """The tables whose foreign keys are checked: those whose rows or keys change, and their children.
+
+    `former` gives the keys before the script, by those afterwards.
+    """
+    changed = {former.get(key, key) for key in script.keyed}
     children = {
-        table.key
-        for table in schema.tables.values()
-        for key in table.foreign_keys
-        if key.parent in script.keyed
+        table.key for table in schema.tables.values() for key in table.foreign_keys if key.parent in changed
     }
-    keys = (script.keyed | children) & schema.tables.keys()
+    keys = (changed | children) & schema.tables.keys()
     return tuple(schema.tables[key].name for key in sorted(keys))
 
 
-def _present(tables: tuple[str, ...], schema: Schema) -> tuple[str, ...]:
-    names = {table.name for table in schema.tables.values()}
-    return tuple(name for name in tables if name in names)
+def _by_later_name(found: Violations, line: Lineage) -> Violations:
+    """What was violated before, as it reads behind the script's renames."""
+    later = {old: new for new, old in line.tables.items()}
+
+    def renamed(one: tuple[object, ...]) -> tuple[object, ...]:
+        key, parent, *rest = one
+        return (key, later.get(fold(str(parent)), fold(str(parent))), *rest)
+
+    return {
+        later.get(table, table): rows if isinstance(rows, str) else frozenset(map(renamed, rows))
+        for table, rows in found.items()
+    }
+
+
+def _not_as_they_were(
+    copy: Path,
+    earlier: Path,
+    script: Script,
+    line: Lineage,
+    then: Schema,
+    after: Schema,
+    deadline_at: float | None,
+) -> Iterator[Problem]:
+    """Tables that came back, and not with the rows that they had."""
+    came = {fold(one.table) for one in script.copied} - line.tables.keys()
+    if came:
+        alone = replace(after, tables={key: table for key, table in after.tables.items() if key in came})
+        named = Script(named=frozenset(came))
+        for table, text in compare.lost_rows(copy, earlier, named, then, alone, deadline_at):
+            yield Problem(text, frozenset({table}))
 
 
 def _unreadable(script: Script, before: Schema, after: Schema) -> list[Problem]:
@@ -181,8 +228,8 @@ def _unreadable(script: Script, before: Schema, after: Schema) -> list[Problem]:
 
 
 def _new_violations(
-    before: Mapping[str, frozenset[tuple[object, ...]] | str],
-    after: Mapping[str, frozenset[tuple[object, ...]] | str],
+    before: Violations,
+    after: Violations,
     schema: Schema,
 ) -> list[Problem]:
     problems = []
@@ -201,34 +248,5 @@ def _new_violations(
                     f"{count} {'row' if count == 1 else 'rows'} of {table} would violate a foreign key",
                     concerned,
                 )
-            )
-    return problems
-
-
-def _lost_triggers(script: Script, before: Schema, after: Schema) -> list[Problem]:
-    """Triggers that went with a view although nobody named them: dropping a view takes them along without a word."""
-    dropped = {step.sql for step in script.steps}
-    return [
-        Problem(
-            f"the trigger {trigger.name} would go with the view {trigger.table}", frozenset({trigger.table})
-        )
-        for key, trigger in before.triggers.items()
-        if key not in after.triggers
-        and trigger.table in before.views
-        and f"DROP TRIGGER {quote(trigger.name)}" not in dropped
-    ]
-
-
-def _newly_broken(
-    before: Mapping[str, str], after: Mapping[str, str], script: Script, schema: Schema
-) -> list[Problem]:
-    """A view or a trigger that worked and works no longer concerns every object of the plan that its text names."""
-    problems = []
-    for name, message in after.items():
-        if name not in before:
-            definition = schema.views.get(name) or schema.triggers[name]
-            words = {fold(unquote(token.text)) for token in tokenize(definition.sql)}
-            problems.append(
-                Problem(f"{name} would no longer work: {message}", frozenset({name} | (words & script.named)))
             )
     return problems

@@ -17,7 +17,7 @@ from driftengine.errors import ModelsError
 from driftengine.schema import StoredObject
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 # What dumps and hand-written schemas set, harmless in memory. Any other pragma that sets something is refused: some
 # act on the whole process (temp_store_directory, soft_heap_limit), writable_schema on what this database is.
@@ -105,35 +105,73 @@ def build(
         return read_stored(connection) + foreign
 
 
+@contextlib.contextmanager
+def holding(
+    stored: Iterable[StoredObject], lacking: set[tuple[str, str]] | None = None
+) -> Iterator[tuple[sqlite3.Connection, tuple[StoredObject, ...]]]:
+    """A database in memory with these objects and no rows, and the objects that our SQLite cannot compile.
+
+    `stored` are rows of sqlite_schema in any order; SQLite's own are left out, as it makes them itself. The functions and
+    collations that are stood in for are put into `lacking`, as (kind, name).
+    """
+    own = [item for item in stored if item.sql and not item.name.lower().startswith("sqlite_")]
+    with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        # A virtual table makes its shadow tables itself, and a trigger may stand on a view.
+        yield connection, tuple(i for i in sorted(own, key=_rank) if not _recreate(connection, i, lacking))
+
+
+def _rank(item: StoredObject) -> int:
+    virtual = (item.sql or "")[:40].upper().split()[:2] == ["CREATE", "VIRTUAL"]
+    return 0 if virtual else ("table", "index", "view", "trigger").index(item.type) + 1
+
+
 def read_stored(connection: sqlite3.Connection) -> tuple[StoredObject, ...]:
     """The rows of sqlite_schema in order, without those that SQLite makes for itself (`sqlite_...`)."""
     rows = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY rowid").fetchall()
     return tuple(StoredObject(*row) for row in rows if not row[1].startswith("sqlite_"))
 
 
-def _recreate(connection: sqlite3.Connection, item: StoredObject) -> bool:
+def _recreate(
+    connection: sqlite3.Connection, item: StoredObject, lacking: set[tuple[str, str]] | None = None
+) -> bool:
     """Create an object by its stored text; False when our SQLite cannot.
 
-    A function or collation that it lacks is stood in for: nothing here ever evaluates it.
+    A function or collation that it lacks is stood in for (nothing here ever evaluates it), and put into `lacking`.
     """
     known = "SELECT 1 FROM sqlite_schema WHERE type = ? AND name = ?"
     if item.sql is None or connection.execute(known, item.identity).fetchone():
         return True  # a shadow table, which its virtual table has made already
+    try:
+        execute_standing_in(connection, item.sql, lacking)
+    except sqlite3.Error:
+        return False
+    return True
+
+
+def execute_standing_in(
+    connection: sqlite3.Connection, sql: str, lacking: set[tuple[str, str]] | None = None
+) -> None:
+    """Runs a statement; functions and collations that it lacks are stood in for, and put into `lacking`.
+
+    Raises sqlite3.Error for all else.
+    """
     stood_in: set[str] = set()
     while True:
         try:
-            connection.execute(item.sql)
+            connection.execute(sql)
         except sqlite3.Error as error:
             unknown = UNKNOWN.match(str(error))
             if not unknown or unknown[0] in stood_in:
-                return False
+                raise
             stood_in.add(unknown[0])
+            if lacking is not None:
+                lacking.add((unknown["kind"], unknown["name"]))
             if unknown["kind"] == "function":
                 connection.create_function(unknown["name"], -1, _never, deterministic=True)
             else:
                 connection.create_collation(unknown["name"], _never)
         else:
-            return True
+            return
 
 
 def _never(*_: object) -> NoReturn:

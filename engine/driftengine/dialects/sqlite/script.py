@@ -1,17 +1,31 @@
 """From chosen changes to the statements that carry them out, in the order in which they must run. Pure: text in, text out.
 
-Drops of indexes, views and triggers come first, then new tables, then each table's own changes (by ALTER and catalogue
-edit, or in one rebuild), then drops of tables, then new indexes, views and triggers.
+Renames come first, and all else is built on the schema that they leave. Drops of indexes, views and triggers follow, then
+new tables, then each table's own changes (by ALTER and catalogue edit, or in one rebuild), then drops of tables, then new
+indexes, views and triggers.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from driftengine.changes import ADD, CATALOG, CHANGE, NATIVE, REBUILD, REMOVE, Change, Script, Step
+from driftengine.changes import (
+    ADD,
+    CATALOG,
+    CHANGE,
+    NATIVE,
+    REBUILD,
+    REMOVE,
+    RENAME,
+    Change,
+    Script,
+    Step,
+    rename_of,
+)
 from driftengine.dialects.sqlite.edit import bare_definition, edited, table_tree
 from driftengine.dialects.sqlite.projection import in_order
-from driftengine.dialects.sqlite.rebuild import catalogue_edit, hanging_on, rebuild
+from driftengine.dialects.sqlite.rebuild import catalogue_edit, filled_again, hanging_on, rebuild
+from driftengine.dialects.sqlite.rename import rename_steps, renamed
 from driftengine.dialects.sqlite.strategy import indexes_over
 from driftengine.dialects.sqlite.tokens import fold, quote
 
@@ -63,7 +77,14 @@ def build_script(
     With `catalogue_edits=False` (a connection in defensive mode, or a script for another tool) what would be an edit of
     the stored DDL is done by a rebuild.
     """
+    renaming = [c for c in changes if c.difference.change == RENAME]
+    renames = [rename_of(c.difference) for c in renaming]
+    changes = [c for c in changes if c.difference.change != RENAME]
+    before, actual = actual, renamed(actual, renames)
     builder = _Builder(desired, actual, catalogue_edits=catalogue_edits)
+    if renames:
+        builder.steps, named = rename_steps(before, renames, [c.number for c in renaming])
+        builder.named |= named
     _drops(builder, changes)
     _indexes_on_dropped(builder, changes)
     _new_tables(builder, changes)
@@ -126,6 +147,11 @@ def _new_tables(builder: _Builder, changes: Iterable[Change]) -> None:
             new = difference.desired
             shadows = [k for k, v in builder.desired.virtual_tables.items() if v.shadow_of == new.key]
             builder.add(new.sql, change, new.key, *shadows)
+            if change.backfill is not None:
+                steps, copied = filled_again(new, change, change.backfill)
+                builder.steps += steps
+                builder.copied.append(copied)
+                builder.keyed.add(new.key)
 
 
 def _creations(builder: _Builder, changes: Sequence[Change]) -> None:

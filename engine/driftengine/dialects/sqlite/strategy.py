@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from driftengine.changes import ADD, CATALOG, CHANGE, NATIVE, REBUILD, REMOVE
+from driftengine.changes import ADD, CATALOG, CHANGE, NATIVE, REBUILD, REMOVE, RENAME
 from driftengine.dialects.sqlite.defaults import addable
 from driftengine.dialects.sqlite.expressions import columns_read, in_list
 from driftengine.dialects.sqlite.rebuild import SERVER_DEFAULT
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 def strategy_of(difference: Difference, actual: Schema, backfill: Backfill | None) -> str:
     """`native`, `catalog` or `rebuild` for one difference, were it the only one."""
     table = actual.tables.get(difference.table)
+    if difference.change == RENAME:
+        return NATIVE
     if difference.object == "column" and table is not None:
         if difference.change == ADD:
             return _adding(difference.desired, backfill)
@@ -58,13 +60,23 @@ def _dropping(column: Column, table: Table, schema: Schema) -> str:
 
 
 def indexes_over(difference: Difference, schema: Schema) -> tuple[Index, ...]:
-    """The plain indexes that hold a column which is to be dropped."""
-    key = difference.actual.key
+    """The plain indexes that hold a column which is to be dropped, or read it in an expression or a predicate."""
+    table = schema.tables[difference.table]
     return tuple(
         index
         for index in schema.indexes_of(difference.table)
-        if not index.unique and any(part.effect == key and not part.is_expression for part in index.parts)
+        if not index.unique and difference.actual.key in columns_of_index(index, table)
     )
+
+
+def columns_of_index(index: Index, table: Table) -> frozenset[str]:
+    """The columns that an index holds or reads."""
+    names = frozenset(column.key for column in table.columns)
+    found = {part.effect for part in index.parts if not part.is_expression}
+    texts = [part.effect for part in index.parts if part.is_expression]
+    for text in [*texts, *([index.where.sql] if index.where else [])]:
+        found |= columns_read(text, columns=names, table=table.name)
+    return frozenset(found)
 
 
 def keyed_columns(table: Table, schema: Schema) -> frozenset[str]:

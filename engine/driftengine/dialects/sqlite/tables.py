@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, TypeVar
 
 from driftengine.dialects.sqlite.defaults import default_of
 from driftengine.dialects.sqlite.expressions import canonical, columns_read
-from driftengine.dialects.sqlite.tokens import fold, quote, tokenize
+from driftengine.dialects.sqlite.tokens import UnreadableSQL, fold, quote, tokenize, unquote
 from driftengine.schema import (
     Check,
     Column,
@@ -30,10 +31,35 @@ Constraint = Check | ForeignKey | Unique
 Item = TypeVar("Item")
 
 
+def declared_type(written: str) -> str:
+    """The type that SQLite makes of what was written: of `"INT"`, `'INT'` or `[INT]` it takes the quotes away.
+
+    What stands behind a quoted word is lost; behind brackets the last character is (sqlite3Dequote in SQLite's util.c).
+    """
+    mark = written[:1]
+    if mark == "[":
+        return written[1:-1]
+    return unquote(tokenize(written)[0].text) if mark and mark in "\"'`" else written
+
+
 @lru_cache(maxsize=1024)
 def type_key(declared: str) -> str:
-    """A declared type with its case and white space folded: `varchar ( 10 )` and `VARCHAR(10)` are one type."""
-    return re.sub(r"\s*([(),])\s*", r"\1", " ".join(declared.split())).upper()
+    """A declared type with its case and white space folded: `varchar ( 10 )` and `VARCHAR(10)` are one type.
+
+    A comment inside says nothing, unless SQLite finds a word in it that changes the affinity.
+    """
+    words = " ".join(declared.split())
+    if "/*" in declared or "--" in declared:
+        words = _without_comments(declared, words)
+    return re.sub(r"\s*([(),+-])\s*", r"\1", words).upper()
+
+
+def _without_comments(declared: str, otherwise: str) -> str:
+    try:
+        words = " ".join(token.text for token in tokenize(declared))
+    except UnreadableSQL:
+        return otherwise
+    return words if affinity_of(words) == affinity_of(declared) else otherwise
 
 
 @lru_cache(maxsize=1024)
@@ -98,10 +124,11 @@ def _column(definition: ColumnDefinition, tree: CreateTable, *, not_null_implied
     not_null = definition.clause("not null")
     generated = definition.clause("generated")
     default = definition.clause("default")
+    declared = declared_type(definition.type)
     return Column(
         key=fold(definition.name),
-        type_key=type_key(definition.type),
-        affinity=affinity_of(definition.type, strict=tree.strict),
+        type_key=type_key(declared),
+        affinity=affinity_of(declared, strict=tree.strict),
         not_null=not_null is not None or not_null_implied,
         not_null_conflict=_conflict(not_null.conflict) if not_null else "",
         default=default_of(default.expression, definition.type, strict=tree.strict) if default else None,
@@ -123,7 +150,15 @@ def _expression(sql: str, names: frozenset[str], table: str) -> Expression:
 
 
 def primary_key_of(tree: CreateTable) -> PrimaryKey | None:
-    """The primary key, wherever it is declared. https://www.sqlite.org/lang_createtable.html#rowid says what an alias is."""
+    """The primary key, wherever it is declared, with the ON CONFLICT that a UNIQUE over the same columns lends it."""
+    key = _declared_key(tree)
+    if key is None or key.rowid_alias or key.conflict:
+        return key
+    return replace(key, conflict=_lent_conflicts(tree).get(_index_behind(key.parts), ""))
+
+
+def _declared_key(tree: CreateTable) -> PrimaryKey | None:
+    """The key as it is written. https://www.sqlite.org/lang_createtable.html#rowid says what an alias is."""
     for definition in tree.columns:
         clause = definition.clause("primary key")
         if clause:
@@ -138,7 +173,7 @@ def primary_key_of(tree: CreateTable) -> PrimaryKey | None:
 
 
 def _integer(definition: ColumnDefinition) -> bool:
-    return definition.type.upper() == "INTEGER"
+    return declared_type(definition.type).upper() == "INTEGER"
 
 
 def _table_level_key(tree: CreateTable, clause: Clause) -> PrimaryKey:
@@ -170,7 +205,24 @@ def _key_part(
 
 
 def constraints_of(tree: CreateTable) -> Iterator[tuple[Clause, Constraint]]:
-    """Every CHECK, UNIQUE and foreign key with the clause that declares it, in a column or on the table."""
+    """Every CHECK, UNIQUE and foreign key with the clause that declares it, in a column or on the table.
+
+    Of two UNIQUE over the same columns SQLite makes one index, with the ON CONFLICT of the one that has it (and of a
+    primary key likewise): https://www.sqlite.org/lang_createtable.html#uniqueconst. That one comes first.
+    """
+    written = sorted(_written_constraints(tree), key=lambda one: not one[0].conflict)
+    lent = _lent_conflicts(tree)
+    key = _declared_key(tree)
+    own = _index_behind(key.parts) if key is not None else None
+    for clause, constraint in written:
+        if isinstance(constraint, Unique):
+            index = _unique_index(constraint)
+            yield clause, replace(constraint, conflict="" if index == own else lent.get(index, ""))
+        else:
+            yield clause, constraint
+
+
+def _written_constraints(tree: CreateTable) -> Iterator[tuple[Clause, Constraint]]:
     for definition in tree.columns:
         for clause in definition.clauses:
             constraint = _constraint(clause, tree, definition)
@@ -180,6 +232,27 @@ def constraints_of(tree: CreateTable) -> Iterator[tuple[Clause, Constraint]]:
         constraint = _constraint(clause, tree, None)
         if constraint is not None:
             yield clause, constraint
+
+
+def _lent_conflicts(tree: CreateTable) -> dict[tuple[KeyPart, ...], str]:
+    """What the UNIQUE constraints say of conflicts, by the index that stands behind each."""
+    places = [(clause, definition) for definition in tree.columns for clause in definition.clauses]
+    lenders = [
+        _unique(clause, tree, owner)
+        for clause, owner in (*places, *((clause, None) for clause in tree.constraints))
+        if clause.kind == "unique" and _conflict(clause.conflict)
+    ]
+    return {_unique_index(unique): unique.conflict for unique in lenders}
+
+
+def _unique_index(unique: Unique) -> tuple[KeyPart, ...]:
+    collations = {part.effect: part for part in unique.parts}
+    return tuple(collations[column] for column in unique.columns)
+
+
+def _index_behind(parts: Iterable[KeyPart]) -> tuple[KeyPart, ...]:
+    """The members of a key without their order, in which two indexes may differ and still be one for SQLite."""
+    return tuple(replace(part, descending=False) for part in parts)
 
 
 def _constraint(clause: Clause, tree: CreateTable, owner: ColumnDefinition | None) -> Constraint | None:

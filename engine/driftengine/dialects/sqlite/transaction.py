@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from driftengine.changes import Offending
 from driftengine.dialects.sqlite.connect import deadline, explained, translated
+from driftengine.dialects.sqlite.earlier import EARLIER
 from driftengine.dialects.sqlite.introspect import read_catalogue
 from driftengine.dialects.sqlite.tokens import fold, quote
 from driftengine.errors import BusyError, DatabaseError, DeadlineError, DriftError, ProofError
@@ -216,7 +217,7 @@ class Transaction:
         try:
             with deadline(self.connection, self.deadline_at):
                 if step.catalogue:
-                    self._edit_catalogue(step)
+                    edit_catalogue(self.connection, step)
                 else:
                     self.connection.execute(step.sql, step.parameters)
         except sqlite3.Error as error:
@@ -240,26 +241,13 @@ class Transaction:
         return sqlite3.SQLITE_OK
 
     def _may_touch(self, name: str, database: str | None, cause: str | None) -> bool:
+        if database == EARLIER:
+            return False
         if database == "temp":
             return True
         own = name.startswith("sqlite_") or name in self._allowed
         # A trigger that fires would write what the plan does not name; `cause` is the trigger's name.
         return own and (cause is None or fold(cause) in self._allowed)
-
-    def _edit_catalogue(self, step: Step) -> None:
-        """Text, version, reset: https://www.sqlite.org/pragma.html#pragma_writable_schema; reset also after a failure."""
-        execute = self.connection.execute
-        execute("PRAGMA writable_schema = ON")
-        try:
-            cursor = execute(step.sql, step.parameters)
-            if cursor.rowcount != 1:
-                raise sqlite3.DatabaseError(f"the stored DDL of {step.parameters[-1]!r} was not found")
-            version = execute("PRAGMA schema_version").fetchone()[0]
-            execute(f"PRAGMA schema_version = {version + 1}")
-        finally:
-            execute("PRAGMA writable_schema = RESET")
-        # A malformed text commits without a word and leaves a database that nobody can read: so read it now.
-        execute(f"SELECT * FROM {quote(str(step.parameters[-1]))} LIMIT 0")
 
     def prove(self, expected: Sequence[StoredObject], settings: Sequence[tuple[str, object]]) -> None:
         """Raises ProofError unless the schema is just what the rehearsal left and no setting has moved."""
@@ -290,6 +278,22 @@ class Transaction:
                 why=", ".join(moved),
                 fix="nothing was changed; try again",
             )
+
+
+def edit_catalogue(connection: sqlite3.Connection, step: Step) -> None:
+    """Text, version, reset: https://www.sqlite.org/pragma.html#pragma_writable_schema; reset also after a failure."""
+    execute = connection.execute
+    execute("PRAGMA writable_schema = ON")
+    try:
+        cursor = execute(step.sql, step.parameters)
+        if cursor.rowcount != 1:
+            raise sqlite3.DatabaseError(f"the stored DDL of {step.parameters[-1]!r} was not found")
+        version = execute("PRAGMA schema_version").fetchone()[0]
+        execute(f"PRAGMA schema_version = {version + 1}")
+    finally:
+        execute("PRAGMA writable_schema = RESET")
+    # A malformed text commits without a word and leaves a database that nobody can read: so read it now.
+    execute(f"SELECT * FROM {quote(str(step.parameters[-1]))} LIMIT 0")
 
 
 def _touched(action: int, first: str | None, second: str | None) -> str | None:

@@ -1,0 +1,444 @@
+"""Taking operations of a migration back: which schema that leads to, and the plan that leads there. Decides only.
+
+An undo is a plan like any other. Its goal is the present schema with the chosen operations taken back; what later migrations
+did stays. Values that a migration has lost come back by key from its own backup, rows written since keep theirs, and what
+cannot be decided is held.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from driftengine import history
+from driftengine.changes import ADD, CHANGE, REMOVE, Change
+from driftengine.diff import Base, compare
+from driftengine.errors import DriftError, HistoryError
+from driftengine.needs import needs_of
+from driftengine.operations import Operation
+from driftengine.renames import Rename, compared, inverse
+from driftengine.risk import SAFE, Judgement
+from driftengine.taken_back import ROLLBACK, Done, done_by, last_to_take_back, undone
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from driftengine.changes import Difference
+    from driftengine.dialects.base import Dialect
+    from driftengine.diff import Drift
+    from driftengine.history import Entry
+    from driftengine.operations import Plan
+    from driftengine.schema import Schema
+
+Names = dict[tuple[str, str], tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is to be taken back: operations of one migration, by their numbers. `left` are those that stay done."""
+
+    entry: Entry
+    numbers: frozenset[int]
+    left: frozenset[int] = frozenset()
+
+    @property
+    def migration(self) -> str:
+        """The migration's id."""
+        return str(self.entry.migration_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """Where an undo leads.
+
+    `wanted` is the schema that it leads to, `drift` how the present one differs from that. `then` is the schema of the
+    migration's backup; `names` goes from (table, column) keys of now to those of then where they are others. `moved` are
+    the identities of what somebody has changed since the migration; `skipped` is what cannot be taken back from the
+    schema as it is now; `notes` are sentences for people.
+    """
+
+    wanted: Schema
+    drift: Drift
+    then: Schema
+    names: Names = field(default_factory=dict)
+    moved: frozenset[str] = frozenset()
+    skipped: tuple[Difference, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+# --- what is meant
+
+
+def asked(entries: Sequence[Entry], migration: str | None, words: Sequence[str]) -> Asked:
+    """The operations that are meant: of the last migration that is not undone yet, or of a named one; all, or some.
+
+    `words` are numbers within the migration, or ids of operations. Raises HistoryError (`nothing-to-roll-back`,
+    `migration-unknown`, `operation-unknown`, `already-rolled-back`).
+    """
+    entry = _entry(entries, migration)
+    applied = frozenset(map(int, entry.evidence.get("applied", ())))
+    gone = undone(entries).get(str(entry.migration_id), frozenset())
+    chosen = _numbers(entry, applied, words) if words else applied - gone
+    if not chosen or chosen & gone:
+        which = ", ".join(map(str, sorted(chosen & gone))) if words else "everything in it"
+        raise HistoryError(
+            f"{which} of {entry.migration_id} has been rolled back already",
+            code="already-rolled-back",
+            why="its history says so",
+            fix=f"see `driftd history {entry.migration_id}`",
+        )
+    return Asked(entry, chosen, applied - gone - chosen)
+
+
+def _entry(entries: Sequence[Entry], migration: str | None) -> Entry:
+    if migration is None:
+        last = last_to_take_back(entries)
+        if last is None:
+            raise HistoryError(
+                "there is no migration to roll back",
+                code="nothing-to-roll-back",
+                why="the history names none that is not rolled back already"
+                if any(e.migration_id for e in entries)
+                else "its history names none",
+                fix="`driftd history` lists what driftd has done; `driftd backup list` what can be restored",
+            )
+        return last
+    found = next((entry for entry in entries if entry.migration_id == migration), None)
+    if found is None:
+        ids = [str(entry.migration_id) for entry in entries if entry.migration_id]
+        near = difflib.get_close_matches(migration, ids, n=1)
+        raise HistoryError(
+            f"there is no migration {migration}",
+            code="migration-unknown",
+            why=f"did you mean {near[0]}?" if near else "the history of this database does not list it",
+            fix="run `driftd history`",
+        )
+    return found
+
+
+def _numbers(entry: Entry, applied: frozenset[int], words: Sequence[str]) -> frozenset[int]:
+    plan = str((entry.plan or {}).get("id"))
+    numbers = set()
+    for word in words:
+        last = str(word).rpartition("-")[2]
+        meant = last.isascii() and last.isdigit() and str(word) in {last, f"{plan}-{last}"}
+        number = int(last) if meant else 0
+        if number not in applied:
+            raise HistoryError(
+                f"{entry.migration_id} has carried out no operation {word}",
+                code="operation-unknown",
+                why=f"it has carried out {', '.join(map(str, sorted(applied)))}",
+                fix=f"see `driftd history {entry.migration_id}`",
+            )
+        numbers.add(number)
+    return frozenset(numbers)
+
+
+# --- where it leads
+
+
+def goal(dialect: Dialect, entries: Sequence[Entry], actual: Schema, ask: Asked) -> tuple[Goal, Asked]:
+    """Where taking these operations back leads from the schema `actual`, and what is taken back in the end.
+
+    What needs an operation that goes is taken back with it. Raises HistoryError (`undo-unknown`), RehearsalError.
+    """
+    entry = ask.entry
+    if entry.base is None or not entry.undo:
+        raise _unknown(entry, "its row in the history does not hold the schema from before it")
+    then = dialect.understand(history.unpack(entry.undo["before"]).actual)
+    after = dialect.understand(entry.base.actual)
+    gone = undone(entries).get(ask.migration, frozenset())
+    before = then
+    forward = _forward(dialect, entries, entry, then, after)
+    if gone:  # what was taken back before is no part of the way
+        after = _replayed(dialect, entry, forward, then, frozenset(forward.numbers) - gone)
+    ask = _with_dependents(ask, forward, dialect.renamed(then, tuple(forward.renames.values())))
+    if ask.left:
+        before = _replayed(dialect, entry, forward, then, ask.left)
+    back = inverse([one for number, one in forward.renames.items() if number in ask.numbers])
+    later = _later_renames(entries, entry)
+    try:
+        before, after = (
+            _moved_on(dialect, before, back, later),
+            dialect.renamed(after, _present(after, later)),
+        )
+    except DriftError as error:
+        raise _in_the_way(f"its names were given to others since: {error.why}") from error
+    kept = [one for number, one in forward.renames.items() if number in ask.left]
+    names = _names(then, [*kept, *later])
+    way = compared(dialect, before, after, Base(after, after), (), back)
+    if _same(after, actual):
+        return Goal(before, _with_their_tables(way, way.differences), then, names), ask
+    return _from_here(dialect, way, before, after, actual, back, then, names), ask
+
+
+@dataclass(frozen=True, slots=True)
+class _Forward:
+    """What a migration had done, found out again: by number the operation, and the rename where it was one."""
+
+    wanted: Schema
+    operations: Mapping[int, Operation]
+    renames: Mapping[int, Rename]
+
+    @property
+    def numbers(self) -> frozenset[int]:
+        """All of them."""
+        return frozenset(self.operations)
+
+
+def _forward(
+    dialect: Dialect, entries: Sequence[Entry], entry: Entry, then: Schema, after: Schema
+) -> _Forward:
+    done = {one.number: one for one in done_by(entry.evidence)}
+    if not done:
+        raise _unknown(entry, "its row in the history does not say what was done about which object")
+    assert entry.base is not None  # noqa: S101  # goal has looked
+    renames = {number: _rename(one) for number, one in done.items() if one.old}
+    base: Base | None = Base(then, then)
+    wanted = after
+    if entry.kind != ROLLBACK:
+        wanted, base = dialect.understand(entry.base.desired), _base_before(dialect, entries, entry)
+    drift = compared(dialect, wanted, then, base, (), tuple(renames.values()))
+    by_identity: dict[str, list[Difference]] = {}
+    for d in drift.differences:
+        by_identity.setdefault(d.identity, []).append(d)
+    operations = {
+        number: _operation(dialect, number, by_identity[one.identity].pop(0), then)
+        for number, one in sorted(done.items())
+        if by_identity.get(one.identity)
+    }
+    return _Forward(wanted, operations, renames)
+
+
+def _rename(done: Done) -> Rename:
+    kind, table, name, *_ = done.identity.split("|")
+    column = name if kind == "column" else ""
+    return Rename(table, column, done.old, name)
+
+
+def _operation(dialect: Dialect, number: int, d: Difference, then: Schema) -> Operation:
+    change = Change(number, d, dialect.strategy(d, then, None))
+    return Operation(number, change, Judgement("", SAFE, "", ""))
+
+
+def _base_before(dialect: Dialect, entries: Sequence[Entry], entry: Entry) -> Base | None:
+    """The base from which the migration had told what the models once described."""
+    earlier = [one for one in entries if one.id < entry.id and one.base is not None]
+    if not earlier or earlier[-1].base is None:
+        return None
+    base, waiting = earlier[-1].base, earlier[-1].evidence.get("waiting", ())
+    return Base(
+        dialect.understand(base.actual), dialect.understand(base.desired), frozenset(map(str, waiting))
+    )
+
+
+def _with_dependents(ask: Asked, forward: _Forward, then: Schema) -> Asked:
+    """What needs an operation that is taken back goes with it."""
+    operations = list(forward.operations.values())
+    needs = {o.number: needs_of(o, operations, then) for o in operations}
+    numbers = set(ask.numbers)
+    while more := {n for n in ask.left if needs.get(n, frozenset()) & numbers} - numbers:
+        numbers |= more
+    return replace(ask, numbers=frozenset(numbers), left=ask.left - numbers)
+
+
+def _replayed(
+    dialect: Dialect, entry: Entry, forward: _Forward, then: Schema, numbers: frozenset[int]
+) -> Schema:
+    """The schema from before the migration with some of its operations carried out."""
+    missing = numbers - forward.numbers
+    if missing:
+        told = ", ".join(map(str, sorted(missing)))
+        raise _unknown(entry, f"operation {told} cannot be told apart from the others: roll it back whole")
+    changes = [forward.operations[number].change for number in sorted(numbers)]
+    return dialect.after(then, dialect.script(forward.wanted, then, changes))
+
+
+def _unknown(entry: Entry, why: str) -> HistoryError:
+    return HistoryError(
+        f"{entry.migration_id} cannot be rolled back operation by operation",
+        code="undo-unknown",
+        why=why,
+        fix="restore its backup instead: `driftd backup list`, `driftd backup restore ID`",
+    )
+
+
+# --- renames on the way
+
+
+def _later_renames(entries: Sequence[Entry], entry: Entry) -> list[Rename]:
+    """What was renamed since, in order; a rollback that renamed something back is among it."""
+    return [
+        _rename(one) for later in entries if later.id > entry.id for one in done_by(later.evidence) if one.old
+    ]
+
+
+def _present(schema: Schema, renames: Sequence[Rename]) -> tuple[Rename, ...]:
+    """Those of the renames that concern what is in the schema, followed one after the other."""
+    columns = {key: {c.key for c in table.columns} for key, table in schema.tables.items()}
+    found = []
+    for one in renames:
+        old = one.old.lower()
+        if not one.column and old in columns:
+            columns[one.table] = columns.pop(old)
+            found.append(one)
+        elif one.column and old in columns.get(one.table, set()):
+            columns[one.table] = columns[one.table] - {old} | {one.column}
+            found.append(one)
+    return tuple(found)
+
+
+def _moved_on(dialect: Dialect, schema: Schema, back: Sequence[Rename], later: Sequence[Rename]) -> Schema:
+    """The schema under the names that later migrations gave; not those that are taken back here."""
+    taken = {(one.table, one.column) for one in back}
+    return dialect.renamed(
+        schema, _present(schema, [one for one in later if (one.table, one.column) not in taken])
+    )
+
+
+def _names(then: Schema, renames: Sequence[Rename]) -> Names:
+    """From (table, column) keys of now to those of then, where a rename lies between."""
+    known = {(key, c.key): (key, c.key) for key, table in then.tables.items() for c in table.columns}
+    known |= {(key, ""): (key, "") for key in then.tables}
+    for one in renames:
+        old = one.old.lower()
+        if one.column:
+            if (one.table, old) in known:
+                known[one.table, one.column] = known.pop((one.table, old))
+        else:
+            known = {
+                (one.table if table == old else table, column): source
+                for (table, column), source in known.items()
+            }
+    return {now: source for now, source in known.items() if now != source}
+
+
+# --- from the schema as it is now
+
+
+def _same(one: Schema, other: Schema) -> bool:
+    return set(one.stored) == set(other.stored)
+
+
+def _from_here(
+    dialect: Dialect,
+    way: Drift,
+    before: Schema,
+    after: Schema,
+    actual: Schema,
+    back: Sequence[Rename],
+    then: Schema,
+    names: Names,
+) -> Goal:
+    """The same way from another schema: others have changed it since the migration."""
+    since = compare(after, actual, Base(actual, actual)).differences
+    places = {(d.object, d.table, d.name.lower()) for d in since}
+    lost = {d.table for d in since if d.object == "table" and d.change == ADD}
+    notes = [f"{table} is not there any more: nothing of it is taken back" for table in sorted(lost)]
+    skipped = [d for d in way.differences if d.table in lost]
+    here = [d for d in way.differences if d.table not in lost]
+    already = [d for d in here if _there_already(d, since)]
+    notes += [_told_already(d) for d in already]
+    # What is there again was made anew: what it held has not come back.
+    skipped += [d for d in already if d.change == ADD and d.object in {"column", "table", "virtual_table"}]
+    here = [d for d in here if d not in already]
+    moved = frozenset(d.identity for d in here if (d.object, d.table, d.name.lower()) in places)
+    changes = [Change(n, d, dialect.strategy(d, actual, None)) for n, d in enumerate(here, 1)]
+    try:
+        wanted = dialect.after(actual, dialect.script(before, actual, changes))
+    except DriftError as error:
+        raise _in_the_way(f"later changes stand in the way: {error}") from error
+    drift = compared(dialect, wanted, actual, Base(actual, actual), (), back)
+    drift = _with_their_tables(drift, here)
+    return Goal(wanted, drift, then, names, moved, tuple(skipped), tuple(notes))
+
+
+def _in_the_way(why: str) -> HistoryError:
+    return HistoryError(
+        "it cannot be rolled back from the schema as it is now",
+        code="undo-unknown",
+        why=why,
+        fix="roll the later migrations back first, or restore a backup",
+    )
+
+
+def _with_their_tables(drift: Drift, here: Sequence[Difference]) -> Drift:
+    """What others have made on a table or a column goes with it, and waits with it: its removal is no operation.
+
+    Likewise a foreign key that names no column of its parent: without the parent it reads otherwise, and stays as it is.
+    """
+    tables = {d.table for d in drift.differences if (d.object, d.change) == ("table", REMOVE)}
+    columns = {d.table for d in drift.differences if (d.object, d.change) == ("column", REMOVE)}
+    own = {d.identity for d in here}
+
+    def goes_along(d: Difference) -> bool:
+        if d.object in {"index", "trigger"} and d.table in tables:
+            return True
+        if d.identity in own:
+            return False
+        if d.object == "index" and d.change == REMOVE:
+            return d.table in columns
+        return d.object == "foreign_key" and d.change == CHANGE and d.actual.parent in tables
+
+    return replace(drift, differences=tuple(d for d in drift.differences if not goes_along(d)))
+
+
+def _there_already(d: Difference, since: Sequence[Difference]) -> bool:
+    """True where somebody has done by now what would take it back: what was added is gone, what was dropped is there."""
+    opposite = {ADD: REMOVE, REMOVE: ADD}.get(d.change)
+    return any(
+        (one.object, one.table, one.name.lower(), one.change) == (d.object, d.table, d.name.lower(), opposite)
+        for one in since
+    )
+
+
+def _told_already(d: Difference) -> str:
+    name = d.name if d.name.lower() == d.table else f"{d.table}.{d.name}"
+    if d.change == REMOVE:
+        return f"{d.object} {name} is not there any more: nothing of it is left to take back"
+    again = f"{d.object} {name} is there again"
+    if d.object not in {"column", "table", "virtual_table"}:
+        return again
+    return f"{again}, made anew since: roll that back first to have back what it held"
+
+
+def evidence(
+    previous: Mapping[str, Any],
+    ask: Asked,
+    plan: Plan,
+    went: Sequence[Operation],
+    skipped: Sequence[Difference] = (),
+) -> dict[str, Any]:
+    """What the row of a rollback holds beside: what it takes back, and what base alone would forget.
+
+    An operation of the migration is taken back when nothing waits that concerns what it was about, and nothing of it was
+    `skipped`. What the migration had removed was described by the models once, and its removal waits again.
+    """
+    numbers = {o.number for o in went}
+    waiting = [*(o.difference for o in plan.operations if o.number not in numbers), *skipped]
+    done = [one for one in done_by(ask.entry.evidence) if one.number in ask.numbers]
+    undone_ = [one for one in done if not any(_concerns(d, one, done) for d in waiting)]
+    removed = [one.identity for one in undone_ if one.identity.split("|")[3] == REMOVE]
+    return {
+        "undoes": {"migration": ask.migration, "operations": sorted(one.number for one in undone_)},
+        "waiting": sorted({*map(str, previous.get("waiting", ())), *removed}),
+        "moved": dict(previous.get("moved", {})),
+        "accepted": dict(previous.get("accepted", {})),
+    }
+
+
+def _concerns(d: Difference, one: Done, done: Sequence[Done]) -> bool:
+    """True where what waits is about the same thing as an operation; rather once too often."""
+    kind, table, name, *_ = one.identity.split("|")
+    # Where names are taken back too, the way back goes by the former ones.
+    former = {
+        other.identity.split("|")[1]: other.old.lower() for other in done if other.identity[:6] == "table|"
+    }
+    if d.table not in {table, former.get(table)}:
+        return False
+    if kind == "table" or d.object == "table" or d.name.lower() in {name, one.old.lower()}:
+        return True
+    beside = [other for other in done if other.identity.split("|")[1] == table]
+    named = {word for other in beside for word in (other.identity.split("|")[2], other.old.lower())}
+    return d.name.lower() not in named

@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 JOBS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint types layers unit test-real bench clean
+.PHONY: help venv demo test lint types layers unit test-real bench probes fuzz clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -45,6 +45,12 @@ test-real: $(STAMP)  ## against published packages (downloads them once)
 
 bench: $(STAMP)  ## measure, as ratios beside Alembic (downloads packages once)
 	@"$(BIN)/python" -m pytest -m bench -s tests/bench
+
+probes: $(STAMP)  ## what is missed and what is made up, beside Alembic (downloads packages once)
+	@"$(BIN)/python" -m pytest -m bench -s tests/bench/test_probes.py
+
+fuzz: $(STAMP)  ## random tests with new examples, for DRIFTD_FUZZ_MINUTES (10)
+	@JOBS=$(JOBS) "$(BIN)/python" tests/fuzz.py
 
 clean:  ## remove .venv and caches
 	rm -rf "$(VENV)" .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

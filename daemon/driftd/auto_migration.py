@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import time
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +29,7 @@ from driftd.startup.window import Attempt, text_of
 from driftengine.errors import BusyError, ConfigurationError, DriftError, ModelsError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from driftd.startup.places import Place
     from driftengine.api import Target
@@ -215,48 +216,36 @@ class AutoMigrationSystem:
     # --- rolling back
 
     def rollback_last_migration(self, use_backup: bool = True) -> Document:
-        """Restores the last migration's own backup, after a safety backup of what is there now. Never raises.
+        """Takes the last migration back. Never raises; the keys are in docs/python.md.
 
-        What was written since is then in the safety backup only: `rows_lost` says how many rows. The keys are in
-        docs/python.md.
+        Args:
+            use_backup: True restores the migration's own backup, after a safety backup of what is there now: what was
+                written since is then in the safety backup only, and `rows_lost` says how many rows. False undoes its
+                operations one by one, and keeps the rows written since.
         """
         started = time.monotonic()
-        document: Document | None = None
-        error = ""
         try:
             document = self._rolled_back(use_backup=use_backup)
+            found = health.restored_of(document) if use_backup else health.undone_of(document)
         except Exception as problem:
             if not isinstance(problem, DriftError):
                 logger.exception("the rollback failed for a reason that nobody foresaw")
-            error = _told(problem)
-        found = health.rollback_of(document, error)
-        if document is not None:
-            logger.info("Rolled back %s from %s", found["migration_id"], document["restored"]["id"])
+            found = health.no_rollback(_told(problem))
+        if found["success"]:
+            source = f" from {document['restored']['id']}" if use_backup else ""
+            logger.info("Rolled back %s%s", found["migration_id"], source)
         else:
-            logger.warning("Rollback not done: %s", error)
+            logger.warning("Rollback not done: %s", found["error_message"])
         return {**found, "execution_time_ms": round((time.monotonic() - started) * 1000)}
 
     def _rolled_back(self, *, use_backup: bool) -> Document:
-        from driftd.startup.startup_locks import keep_out
         from driftengine import api
 
-        if not use_backup:
-            raise ConfigurationError(
-                "a migration cannot be undone without its backup yet",
-                code="rollback-needs-backup",
-                why="undoing its operations one by one, with the rows written since kept, is not available",
-                fix="call rollback_last_migration(use_backup=True), which tells how many rows are lost with it",
-            )
         place = _placed(self._asked({}))
-        with keep_out(place.database) as free:
-            if not free:
-                raise BusyError(
-                    f"{place.database} is not rolled back now",
-                    code="database-busy",
-                    why="a service is starting on it",
-                    fix="try again in a moment",
-                )
-            return api.rollback_to_backup(_built(place), allowed_by=ALLOWED_BY)
+        with _no_start(place.database) as others:
+            if use_backup:
+                return api.rollback_to_backup(_built(place), allowed_by=ALLOWED_BY)
+            return api.rollback(_built(place), allowed_by=ALLOWED_BY, in_use=others)
 
     # --- where
 
@@ -272,6 +261,34 @@ class AutoMigrationSystem:
         if url is None:
             raise _no_database("no url was given")
         return Asked(url, settings=given, otherwise=(MODELS,))
+
+
+@contextmanager
+def _no_start(database: str) -> Iterator[bool]:
+    """No service starts while the block runs; yields whether others run on this schema, this process not counted.
+
+    Raises BusyError (`database-busy`) where one is starting.
+    """
+    from driftd.startup import registry
+    from driftd.startup.startup_locks import keep_out, use_alone
+
+    with keep_out(database) as free:
+        if not free:
+            raise BusyError(
+                f"{database} is not rolled back now",
+                code="database-busy",
+                why="a service is starting on it",
+                fix="try again in a moment",
+            )
+        stepped_aside = registry.step_aside(database)
+        try:
+            with use_alone(database) as alone:
+                yield not alone
+        finally:
+            if (
+                stepped_aside
+            ):  # before the startup lock is free: nobody who starts misses that this process runs
+                registry.stay_again(database)
 
 
 def _no_database(why: str) -> ConfigurationError:

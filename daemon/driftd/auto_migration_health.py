@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from driftd.auto_migration_result import REMOVALS, phrase
+from driftd.auto_migration_result import REMOVALS, left_undone, phrase, sentence
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,6 +23,11 @@ MODELS_UNREADABLE = 30
 WAITING = 25
 NO_BACKUP = 25
 STRAYS = 10
+
+_STILL_WANTED = (
+    "the models still want what was rolled back: it waits until they change, or until somebody approves it (driftd apply "
+    "--approve rolled-back)"
+)
 
 
 def status_of(
@@ -219,25 +224,24 @@ def no_health(code: str, error: str) -> Document:
     }
 
 
-def rollback_of(document: Mapping[str, Any] | None, error: str) -> Document:
-    """The keys of a rollback's answer; `document` is None where nothing was restored."""
-    if document is None:
-        return {
-            "success": False,
-            "migration_id": None,
-            "migration_name": None,
-            "backup_restored": False,
-            "error_message": error,
-            "error": error,
-            "rows_lost": None,
-            "safety_backup": None,
-            "warnings": [],
-        }
+def no_rollback(error: str) -> Document:
+    """The keys of a rollback's answer where nothing was done."""
+    return {
+        "success": False,
+        "migration_id": None,
+        "migration_name": None,
+        "backup_restored": False,
+        "error_message": error,
+        "error": error,
+        "rows_lost": None,
+        "safety_backup": None,
+        "warnings": [],
+    }
+
+
+def restored_of(document: Mapping[str, Any]) -> Document:
+    """The answer of a rollback that has restored a backup, of `api.rollback_to_backup`'s document."""
     migration, safety = document["migration"], document["safety_backup"]
-    again = (
-        "the models still want what was rolled back, so the next start migrates again: change the models, or set "
-        'mode = "observe" for the target'
-    )
     return {
         "success": True,
         "migration_id": migration["migration_id"],
@@ -246,8 +250,28 @@ def rollback_of(document: Mapping[str, Any] | None, error: str) -> Document:
         "error_message": None,
         "rows_lost": document["rows_lost"],
         "safety_backup": safety["id"] if safety else None,
-        "warnings": [*document["warnings"], again],
+        "warnings": [*document["warnings"], _STILL_WANTED],
     }
+
+
+def undone_of(document: Mapping[str, Any]) -> Document:
+    """The answer of a rollback that has undone operations, of `api.rollback`'s document; a success where none is left."""
+    undoes, backup = document["undoes"], document["backup"]
+    left = left_undone(document["held"], document["blocked"], f"driftd rollback {undoes['migration_id']}")
+    done = document["outcome"] in {"migrated", "up_to_date"} and not left
+    applied = document["outcome"] == "migrated"
+    told = sentence(document["error"]) if document["error"] else "; ".join(left) or "nothing could be undone"
+    answer = {
+        "success": done,
+        "migration_id": undoes["migration_id"],
+        "migration_name": f"operations {', '.join(map(str, undoes['operations'])) or 'none'}",
+        "backup_restored": False,
+        "error_message": None if done else told,
+        "rows_lost": 0,
+        "safety_backup": backup["id"] if backup and applied else None,
+        "warnings": [*document["warnings"], *([_STILL_WANTED] if applied else [])],
+    }
+    return answer if done else {**answer, "error": told}
 
 
 def stamp(now: datetime) -> str:

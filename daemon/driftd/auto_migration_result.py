@@ -23,6 +23,11 @@ DONE = frozenset(
 )  # outcomes that can be a success, when only removals are left
 REMOVALS = frozenset({"drop_table", "drop_virtual_table", "drop_view", "drop_column"})
 
+# Held though nothing would be lost: somebody has to say that it is meant.
+_HELD_FOR_A_WORD = frozenset(
+    {"rolled-back", "changed-in-database", "conflict", "extra-constraint", "rename-suspected"}
+)
+
 # Everything up to the last @: a password may hold one itself.
 _PASSWORD = re.compile(r"(?P<before>://[^:/?#\s'\"]*:)[^\s'\"]*@")
 _SECRET = re.compile(r"(?i)(?P<before>[?&](?:password|passwd|pwd|secret|token|key)=)[^&\s'\"]*")
@@ -97,14 +102,13 @@ def result_of(document: Mapping[str, Any], *, waited_ms: float, backup: BackupIn
     )
 
 
-def left_undone(held: Iterable[Mapping[str, Any]], blocked: Iterable[Mapping[str, Any]]) -> list[str]:
-    """One sentence for each operation that waits, with what to type."""
+def left_undone(
+    held: Iterable[Mapping[str, Any]], blocked: Iterable[Mapping[str, Any]], typed: str = "driftd apply"
+) -> list[str]:
+    """One sentence for each operation that waits, with what to type; `typed` is the command that would do it."""
     return [
-        *(f"{phrase(one)} waits: {one['reason']} ({_way(one)})" for one in held),
-        *(
-            f"{phrase(one)} is blocked: {one['reason']} (see the rows: driftd apply --dry-run)"
-            for one in blocked
-        ),
+        *(f"{phrase(one)} waits: {one['reason']} ({_way(one, typed)})" for one in held),
+        *(f"{phrase(one)} is blocked: {one['reason']} (see the rows: {typed} --dry-run)" for one in blocked),
     ]
 
 
@@ -114,12 +118,12 @@ def phrase(operation: Mapping[str, Any]) -> str:
     return f"{kind} {name}" if table in {None, name} else f"{kind} {table}.{name}"
 
 
-def _way(operation: Mapping[str, Any]) -> str:
+def _way(operation: Mapping[str, Any], typed: str) -> str:
     if operation.get("code") == IN_USE:
         return "it is done at a start when no other service runs on this schema"
     # One that needs a value, or another operation first, cannot be approved: its reason says what to do.
-    destructive = operation.get("risk") == "destructive"
-    return f"driftd apply --approve {operation['operation']}" if destructive else "driftd plan shows it"
+    approvable = operation.get("risk") == "destructive" or operation.get("code") in _HELD_FOR_A_WORD
+    return f"{typed} --approve {operation['operation']}" if approvable else "driftd plan shows it"
 
 
 def _why_not(

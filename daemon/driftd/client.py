@@ -125,6 +125,40 @@ class Client:
         """Approve held operations by id or code, of this plan where one is named; the result is as of `do_stage`."""
         return self.call("approve", operations=list(operations), target=target, plan=plan)
 
+    def do_rollback(
+        self,
+        migration: str | None = None,
+        operations: list[str] | None = None,
+        approve: list[str] | None = None,
+        dry_run: bool = False,
+        target: str | None = None,
+    ) -> dict[str, Any]:
+        """Have a migration taken back, or some of its operations by number or id; the document of `rollback --json`."""
+        return self.call(
+            "rollback",
+            migration=migration,
+            operations=operations or None,
+            approve=approve or None,
+            dry_run=dry_run or None,
+            target=target,
+        )
+
+    def do_revert(
+        self,
+        words: list[str] | None = None,
+        approve: list[str] | None = None,
+        dry_run: bool = False,
+        target: str | None = None,
+    ) -> dict[str, Any]:
+        """Have undone what was changed in the database by hand; the document of `revert --json`."""
+        return self.call(
+            "revert", words=words or None, approve=approve or None, dry_run=dry_run or None, target=target
+        )
+
+    def do_adopt(self, words: list[str] | None = None, target: str | None = None) -> dict[str, Any]:
+        """Agree to what was changed in the database by hand; the document of `adopt --json`."""
+        return self.call("adopt", words=words or None, target=target)
+
     def do_pause(self, target: str | None = None) -> dict[str, Any]:
         """Have a target left alone, or all; the result is as of `do_stage`."""
         return self.call("pause", target=target)

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from driftd import orders
 from driftd.entry import needs_attention, without_rows
 from driftd.keeper import SETTLES
 from driftd.lock_file import LOCKS
@@ -23,7 +24,7 @@ from driftengine.documents import SCHEMA_VERSION
 from driftengine.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping
+    from collections.abc import AsyncGenerator, Callable, Mapping
 
     from driftd.config import Configuration
     from driftd.config import Request as Asked
@@ -124,6 +125,27 @@ class Commands:
         _require_writing(keeper, "approved")
         await keeper.approve(words, f"user {request.peer.user}", request.arguments.get("plan"))
         return self._answer([await keeper.settled()])
+
+    async def cmd_rollback(self, request: Request) -> Document:
+        """Takes a migration back, or some of its operations."""
+        return await self._order(request, "rollback", orders.rollback)
+
+    async def cmd_revert(self, request: Request) -> Document:
+        """Undoes what was changed by hand."""
+        return await self._order(request, "revert", orders.revert)
+
+    async def cmd_adopt(self, request: Request) -> Document:
+        """Agrees to what was changed by hand."""
+        return await self._order(request, "adopt", orders.adopt)
+
+    async def _order(self, request: Request, command: str, made: Callable[..., orders.Job]) -> Document:
+        """Carried out in the target's turn, like an apply; whatever comes of it, the target is looked at again."""
+        keeper = self._one(request)
+        _require_writing(keeper, "changed")
+        by = f"user {request.peer.user}, over the socket"
+        document = await keeper.order(made(keeper.target, request.arguments, by))
+        keeper.log.info("%s", orders.told(command, document, by), extra={"event": command})
+        return document
 
     async def cmd_history(self, request: Request) -> Document:
         """The audit trail."""

@@ -126,6 +126,7 @@ def entry_of(
         "stage": _aged(found.stage),
         "last_migration": look.get("last_migration"),
         "last_window": found.last_window,
+        "accepted": len(look.get("accepted", ())),
         "unmanaged": len(look.get("unmanaged", ())),
         "unsupported": look.get("unsupported", []),
         "watching": {

@@ -33,10 +33,17 @@ def between_starts(database: str, patience: float) -> Iterator[Use]:
                     yield use
                 return
         if time.monotonic() >= give_up:
-            raise BusyError(
-                f"a service is starting on {real}",
-                code="service-starting",
-                why=f"it has held {real}.startup.lock for {patience:g} s",
-                fix="try again when it has started, or see who holds it: driftd doctor",
-            )
+            raise starting(real, patience)
         time.sleep(POLL)
+
+
+def starting(database: str, waited: float = 0.0) -> BusyError:
+    """Nothing is changed while a service starts; `waited` seconds were not enough."""
+    return BusyError(
+        f"a service is starting on {database}",
+        code="service-starting",
+        why=f"it has held {database}.startup.lock for {waited:g} s"
+        if waited
+        else f"it holds {database}.startup.lock",
+        fix="try again when it has started, or see who holds it: driftd doctor",
+    )

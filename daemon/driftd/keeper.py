@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from driftd import states, told
 from driftd.entry import Found, entry_of, freshness, now_text
 from driftd.log import target_logger
+from driftd.orders import Order, not_begun
 from driftd.outcomes import hanging, leaving, refusal
 from driftd.reception import Reception
 from driftd.timers import Timers
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from driftd.locks import DaemonLock, Locks
+    from driftd.orders import Job
     from driftd.turns import Turns
     from driftd.watch.watcher import Watcher
     from driftengine.session import Glance
@@ -83,6 +85,7 @@ class Keeper:
         self._stop_until: float | None = None
         self._loop = asyncio.get_running_loop()
         self._turned = asyncio.Event()
+        self._ordering = asyncio.Lock()
         self._glancing = self._confirm_waits = self._stopped = self._led_away = False
         self._watched: tuple[object, ...] = ()
 
@@ -109,6 +112,8 @@ class Keeper:
             self.found.since = now_text()
             self._log_state(before.state)
         self.timers.stands(self.standing.state)
+        if event == states.PAUSE:
+            self.works.give_up_order(not_begun(self.target.name, observe=False))
         for action in actions:
             self._carry_out(action)
         self._turned.set()
@@ -188,7 +193,7 @@ class Keeper:
             # A look that is under way may have read the models before they were saved.
             await self._looked_at()
             self._require_serving()
-            if self.standing.work != states.APPLY:
+            if self.standing.work not in {states.APPLY, states.ORDER}:
                 await self._confirming(models=True)
         await self._looked_at()
         self._require_serving()
@@ -240,6 +245,20 @@ class Keeper:
         new = [one for one in self.found.approved if one not in before]
         self.log.info("approved by %s: %s", by, ", ".join(new) or "nothing new", extra={"event": "approved"})
         self.happen(states.CHANGED)
+
+    async def order(self, job: Job) -> Document:
+        """Has something changed now that a person wants: its document. It goes on to its end if nobody waits any more.
+
+        Raises DriftError: `mode-observe`, `target-paused`, `target-leaving`, and all that the job raises.
+        """
+        async with self._ordering:  # one at a time; the others wait here
+            self._require_serving()
+            answer: asyncio.Future[Document] = self._loop.create_future()
+            self.works.order = Order(job, answer)
+            self.happen(states.ORDERED)
+            if self.standing.work != states.ORDER and not self.standing.ordered:
+                self.works.give_up_order(not_begun(self.target.name, observe=self.standing.mode == "observe"))
+            return await answer
 
     # --- leaving
 
@@ -376,7 +395,7 @@ class Keeper:
 
     def _see_hanging(self) -> None:
         since = self.worker.busy_since
-        if since is None or self.standing.work in {states.APPLY, states.WINDOW}:
+        if since is None or self.standing.work in {states.APPLY, states.WINDOW, states.ORDER}:
             return
         allowed = HANGING_AFTER + (self.target.models.timeout if self.standing.work == states.LOOK else 0.0)
         if self._loop.time() - since > allowed and self.found.problem is None:

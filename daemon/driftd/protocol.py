@@ -71,6 +71,26 @@ COMMANDS: dict[str, Command] = {
         },
         writes=True,
     ),
+    "rollback": Command(
+        {
+            "migration": Argument("text"),
+            "operations": Argument("texts"),
+            "approve": Argument("texts"),
+            "dry_run": Argument("flag"),
+            "target": _TARGET,
+        },
+        writes=True,
+    ),
+    "revert": Command(
+        {
+            "words": Argument("texts"),
+            "approve": Argument("texts"),
+            "dry_run": Argument("flag"),
+            "target": _TARGET,
+        },
+        writes=True,
+    ),
+    "adopt": Command({"words": Argument("texts"), "target": _TARGET}, writes=True),
     "pause": Command({"target": _TARGET}, writes=True),
     "resume": Command({"target": _TARGET}, writes=True),
     "reload": Command({}, writes=True),

@@ -33,9 +33,10 @@ LOOK = "look"
 STAGE = "stage"
 APPLY = "apply"
 WINDOW = "window"
-WORKS = (IDLE, LOOK, STAGE, APPLY, WINDOW)
+ORDER = "order"
+WORKS = (IDLE, LOOK, STAGE, APPLY, WINDOW, ORDER)
 
-# Actions. LOOK, STAGE, APPLY and WINDOW begin that work; each of them ends in exactly one event of `ENDINGS`.
+# Actions. LOOK, STAGE, APPLY, WINDOW and ORDER begin that work; each of them ends in exactly one event of `ENDINGS`.
 CANCEL = "cancel"  # end the work that is under way early; it then ends in `cancelled`, or as it would have
 DISCARD = "discard"  # the stage is of no use any more
 RETRY = "retry"  # a `due` later, each time a little later
@@ -47,6 +48,9 @@ CHANGED = "changed"  # models, schema, settings or approvals are others than at 
 ROWS_CHANGED = "rows_changed"  # somebody committed, and the schema is the same
 DUE = "due"  # a timer
 OPENED = "opened"  # a service starts and waits for its answer
+ORDERED = (
+    "ordered"  # a person wants something changed in the database now: a rollback, an adoption, a way back
+)
 PAUSE = "pause"
 RESUME = "resume"
 LOOKED_IN_SYNC = "looked_in_sync"
@@ -61,6 +65,7 @@ YIELDED = "yielded"  # a writer came, and copying would have kept it waiting
 APPLIED = "applied"  # something was applied, or there was nothing to do
 APPLIED_HELD = "applied_held"
 APPLIED_BLOCKED = "applied_blocked"
+CARRIED_OUT = "carried_out"  # what a person ordered is done, or was refused
 WINDOW_SAME = "window_same"  # there was nothing to do, as was known before
 WINDOW_IN_SYNC = "window_in_sync"
 WINDOW_HELD = "window_held"
@@ -94,9 +99,16 @@ _AFTER: dict[str, tuple[str, tuple[str, ...]]] = {
     BROKEN: (FAILED, (RETRY,)),
     CANCELLED: (DRIFTED, (RETRY,)),
 }
-ENDINGS = (*_AFTER, APPLIED, WINDOW_SAME, WINDOW_LEFT)
-_ONLY_OF = {"looked": LOOK, "staged": STAGE, "yielded": STAGE, "applied": APPLY, "window": WINDOW}
-EVENTS = (CHANGED, ROWS_CHANGED, DUE, OPENED, PAUSE, RESUME, *ENDINGS)
+ENDINGS = (*_AFTER, APPLIED, CARRIED_OUT, WINDOW_SAME, WINDOW_LEFT)
+_ONLY_OF = {
+    "looked": LOOK,
+    "staged": STAGE,
+    "yielded": STAGE,
+    "applied": APPLY,
+    "window": WINDOW,
+    "carried": ORDER,
+}
+EVENTS = (CHANGED, ROWS_CHANGED, DUE, OPENED, ORDERED, PAUSE, RESUME, *ENDINGS)
 # What a plan says of the rows may be otherwise after a commit; where there is no plan, rows do not matter.
 _CONCERNED_BY_ROWS = frozenset({DRIFTED, READY, HELD, BLOCKED})
 
@@ -111,6 +123,7 @@ class Standing:
         work: one of `WORKS`.
         again: something changed while the work was under way, so a look follows it.
         opened: a service starts, and its window comes before anything else when the work has ended.
+        ordered: somebody waits for a change that is made when the work has ended, behind a window.
     """
 
     mode: str
@@ -118,6 +131,7 @@ class Standing:
     work: str = IDLE
     again: bool = False
     opened: bool = False
+    ordered: bool = False
 
 
 Step = tuple[Standing, tuple[str, ...]]
@@ -133,6 +147,8 @@ def step(now: Standing, event: str) -> Step:
         return _ended(now, event) if _ends(event, now.work) else (now, ())
     if event == OPENED:
         return _opened(now)
+    if event == ORDERED:
+        return _ordered(now)
     if event == RESUME:
         return now, ()
     if event == ROWS_CHANGED:
@@ -141,16 +157,28 @@ def step(now: Standing, event: str) -> Step:
         return replace(now, work=LOOK), (LOOK,)
     if event == DUE:
         return now, ()
-    cut = now.work == STAGE and not (now.again or now.opened)
-    return replace(now, again=True), (CANCEL,) if cut else ()
+    return replace(now, again=True), _cut(now)
+
+
+def _cut(now: Standing) -> tuple[str, ...]:
+    """Staging is given up for whatever comes, once: the stage would be out of date, or somebody would wait for it."""
+    return (CANCEL,) if now.work == STAGE and not (now.again or now.opened or now.ordered) else ()
 
 
 def _opened(now: Standing) -> Step:
     """Nobody waits for staging, which is given up; a look, an apply and a window end by themselves first."""
     if now.work == IDLE:
         return replace(now, work=WINDOW), (WINDOW,)
-    cut = now.work == STAGE and not (now.again or now.opened)
-    return replace(now, opened=True), (CANCEL,) if cut else ()
+    return replace(now, opened=True), _cut(now)
+
+
+def _ordered(now: Standing) -> Step:
+    """As a window, but for a service's start, which goes first. In mode observe nothing is written for anybody."""
+    if now.mode == "observe":
+        return now, ()
+    if now.work == IDLE:
+        return replace(now, state=APPLYING, work=ORDER, ordered=False), (ORDER,)
+    return replace(now, ordered=True), _cut(now)
 
 
 def _ends(event: str, work: str) -> bool:
@@ -161,7 +189,8 @@ def _ends(event: str, work: str) -> bool:
 def _paused(now: Standing) -> Step:
     """What changes the database is never cut off: it ends, and the target rests then."""
     cancelled = now.state != PAUSED and now.work in {LOOK, STAGE}
-    return replace(now, state=PAUSED, again=False, opened=False), (CANCEL,) if cancelled else ()
+    resting = replace(now, state=PAUSED, again=False, opened=False, ordered=False)
+    return resting, (CANCEL,) if cancelled else ()
 
 
 def _while_paused(now: Standing, event: str) -> Step:
@@ -176,12 +205,14 @@ def _ended(now: Standing, event: str) -> Step:
     state, actions = _AFTER.get(event, (now.state, ()))
     if now.opened:
         return replace(now, state=state, work=WINDOW, opened=False), (*_without_timers(actions), WINDOW)
+    if now.ordered:
+        return replace(now, state=APPLYING, work=ORDER, ordered=False), (*_without_timers(actions), ORDER)
     if now.work == WINDOW:
         # The service has the database to itself now: what there is to see is looked at when it has settled.
         settles = now.again or event != WINDOW_SAME
         actions = (*_without_timers(actions), SETTLE) if settles else ()
         return replace(now, state=state, work=IDLE, again=False), actions
-    if now.again or event == APPLIED:
+    if now.again or event in {APPLIED, CARRIED_OUT}:
         # What was found is shown, but not acted upon: it is out of date already.
         return replace(now, state=state, work=LOOK, again=False), (*_without_timers(actions), LOOK)
     if event in {LOOKED_DRIFTED, LOOKED_READY} and now.mode == "dev":

@@ -1,4 +1,4 @@
-"""What a keeper has under way: looking, staging, applying, a window. Each work ends in one event for the state machine.
+"""What a keeper has under way: looking, staging, applying, a window, an order. Each work ends in one event for the state machine.
 
 All of it runs on the loop's thread; what blocks (the models, the database) runs on the target's worker, what takes long
 (staging) in a process of its own. One work at a time: the state machine sees to that.
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from driftd import states, told, windows
 from driftd.entry import BY_WINDOW
+from driftd.exclusive import starting
 from driftd.outcomes import (
     TROUBLED,
     as_error,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from driftd.entry import Found
     from driftd.locks import Locks
     from driftd.log import Log
+    from driftd.orders import Job, Order
     from driftd.timers import Timers
     from driftd.turns import Turns
     from driftd.windows import Opening
@@ -70,11 +72,15 @@ class Kept(Protocol):
 
 
 class Works:
-    """The works of one target. `fresh` and `restages` are wishes for the next look; `opening` is the window to answer."""
+    """The works of one target.
+
+    `fresh` and `restages` are wishes for the next look; `opening` is the window to answer, `order` what to carry out next.
+    """
 
     def __init__(self, keeper: Kept, turns: Turns, locks: Locks) -> None:
         self.fresh = self.restages = False
         self.opening: Opening | None = None
+        self.order: Order | None = None
         self._keeper = keeper
         self._turns, self._locks = turns, locks
         self._loop = asyncio.get_running_loop()
@@ -98,6 +104,7 @@ class Works:
             states.STAGE: self._staging,
             states.APPLY: self._applying,
             states.WINDOW: self._answering,
+            states.ORDER: self._carrying_out,
         }
         if action == states.LOOK:
             self._keeper.timers.looks()
@@ -108,6 +115,12 @@ class Works:
         self._cancelled.set()
         if self._stager is not None:
             self._stager.cancel()
+
+    def give_up_order(self, why: DriftError) -> None:
+        """What was ordered and has not begun will not begin."""
+        order, self.order = self.order, None
+        if order is not None:
+            order.refuse(why)
 
     def hurry(self) -> None:
         """A service waits: what is under way goes past every queue."""
@@ -211,6 +224,29 @@ class Works:
                 )
             return warned(document, use.warning)
 
+    async def _carrying_out(self) -> str:
+        """What a person ordered. Whatever comes of it is the person's answer, and then there is a look."""
+        keeper, order, self.order = self._keeper, self.order, None
+        assert order is not None  # noqa: S101  # the keeper sets it before it tells the state machine
+        try:
+            if keeper.misled:
+                raise leaving(keeper.target.name)  # noqa: TRY301  # the keeper that follows has the right file
+            order.done(await keeper.worker.run(partial(self._ordered, order.job)))
+        except Exception as error:  # noqa: BLE001  # it is told to whoever asked, and the server logs what is no DriftError
+            order.refuse(error)
+        return states.CARRIED_OUT
+
+    def _ordered(self, job: Job) -> Document:
+        """On the worker. Raises BusyError (`service-starting`), and all that the job raises."""
+        keeper = self._keeper
+        with self._locks.keep_out(Path(keeper.database)) as kept_out:
+            if not kept_out:
+                raise starting(keeper.database)
+            keeper.session.rest()  # the job opens the database itself
+            with self._locks.use_alone(Path(keeper.database)) as use:
+                document = job(in_use=not use, progress=self._from_worker)
+            return warned(document, use.warning)
+
     async def _discarding(self) -> None:
         try:
             await self._keeper.worker.run(self._keeper.session.discard)
@@ -290,7 +326,7 @@ class Works:
 
 def warned(document: Document, warning: str) -> Document:
     """The document, with a further warning where there is one."""
-    return {**document, "warnings": [*document["warnings"], warning]} if warning else document
+    return {**document, "warnings": [*document.get("warnings", ()), warning]} if warning else document
 
 
 def not_applied(keeper: Kept, outcome: str, error: Exception | None) -> Document:

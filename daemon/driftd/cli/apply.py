@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from driftd.cli.changing import beside_services, exit_code, failed_document, whoever
 from driftd.cli.command import Chosen, Command, json_option, target_options
 from driftengine.errors import BusyError
 
 if TYPE_CHECKING:
     from driftd.cli.state import State
-
-SETTLED = {"up_to_date", "migrated"}
 
 
 @click.command(
@@ -25,7 +23,7 @@ SETTLED = {"up_to_date", "migrated"}
     "driftd apply --approve drop-column\n"
     "driftd apply --url sqlite:///app.db --models app.models:Base --dry-run",
 )
-@target_options(backfill=True)
+@target_options(backfill=True, renames=True)
 @click.option(
     "--plan", "plan_id", metavar="ID", help="Apply this plan or nothing: refused when it no longer fits."
 )
@@ -49,27 +47,21 @@ def command(
     # Set before anything can fail, so that also a wrong configuration answers in apply's own document.
     state.error_document = failed_document
     state.exit_codes = {BusyError: 1}
-    from driftd.cli.progress import progress
     from driftd.cli.render.apply import render_apply
 
     target = chosen.target()
-    from driftd.exclusive import between_starts
     from driftengine import api
-    from driftengine.dialects.chosen import named
 
-    with ExitStack() as around:
-        in_use, desired = False, api.load(target)  # a service that starts must not wait for an import
-        if not dry_run:
-            database = named(target.url, target.models.directory)
-            in_use = not around.enter_context(between_starts(database, target.window_timeout))
+    desired = api.load(target)  # a service that starts must not wait for an import
+    with beside_services(target, dry_run=dry_run) as beside:
         document = api.apply(
             target,
             plan_id=plan_id,
             approve=approve,
             dry_run=dry_run,
-            allowed_by=whoever(),
-            progress=around.enter_context(progress()),
-            in_use=in_use,
+            allowed_by=whoever("apply"),
+            progress=beside.progress,
+            in_use=beside.in_use,
             desired=desired,
         )
     state.report(
@@ -77,37 +69,3 @@ def command(
         lambda look: render_apply(document, look, flags=chosen.flags, approve=approve, dry_run=dry_run),
     )
     return exit_code(document)
-
-
-def exit_code(document: dict[str, Any]) -> int:
-    """0 when nothing is left to do, 1 when something waits, was put off or failed."""
-    whole = document["outcome"] in SETTLED and not document["held"] and not document["blocked"]
-    return 0 if whole else 1
-
-
-def failed_document(error: dict[str, str]) -> dict[str, Any]:
-    """The document of an apply that never got as far as an outcome of its own."""
-    return {
-        "schema_version": 1,
-        "outcome": "failed",
-        "operations": 0,
-        "duration_ms": 0,
-        "migration_id": None,
-        "plan_id": None,
-        "backup": None,
-        "held": [],
-        "blocked": [],
-        "error": error,
-    }
-
-
-def whoever() -> str:
-    """Who allowed it, for the history: `NAME, by driftd apply`."""
-    import getpass
-
-    try:
-        return f"{getpass.getuser()}, by driftd apply"
-    except (KeyError, OSError):  # a container's user may have neither a name nor an entry in passwd
-        import os
-
-        return f"uid {os.getuid()}, by driftd apply"

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     "driftd check --url sqlite:///app.db --models app.models:Base\n"
     "driftd check --json | jq .in_sync",
 )
-@target_options()
+@target_options(renames=True)
 @click.option("--fresh", is_flag=True, help="Import the models anew, whatever is remembered of them.")
 @click.option("-v", "--verbose", is_flag=True, help="List unmanaged objects and timings as well.")
 @json_option

@@ -62,7 +62,10 @@ class Chosen:
         request = self.request
         words = [("--config", request.config), ("--target", request.target)]
         for name, given in request.flags.items():
-            words += [(f"--{name}", one) for one in (given if isinstance(given, tuple) else (given,))]
+            words += [
+                (f"--{_SPELLED.get(name, name)}", one)
+                for one in (given if isinstance(given, tuple) else (given,))
+            ]
         return "".join(f" {flag} {shlex.quote(str(word))}" for flag, word in words if word)
 
     def configuration(self) -> Configuration:
@@ -104,14 +107,25 @@ _BACKFILL = click.option(
     multiple=True,
     help="A value for old rows of a new NOT NULL column. May be repeated.",
 )
-_FLAGS = ("url", "models", "python", "pythonpath", "backfill")
+_RENAME = click.option(
+    "--rename",
+    "renames",
+    metavar="TABLE.COLUMN=OLD",
+    multiple=True,
+    help="What a column (or, as TABLE=OLD, a table) was called before. May be repeated.",
+)
+_FLAGS = ("url", "models", "python", "pythonpath", "backfill", "renames")
+_SPELLED = {"renames": "rename"}  # as it is typed, one at a time
 
 
-def target_options(*, backfill: bool = False, models: bool = True) -> Callable[[Function], Function]:
+def target_options(
+    *, backfill: bool = False, renames: bool = False, models: bool = True
+) -> Callable[[Function], Function]:
     """Adds the options that choose a target; the function is given `chosen: Chosen`.
 
     Args:
         backfill: add --backfill as well.
+        renames: add --rename as well.
         models: False where the command works without models.
     """
 
@@ -131,7 +145,8 @@ def target_options(*, backfill: bool = False, models: bool = True) -> Callable[[
 
         # click has noted the function's own options on it; the wrapper must carry them on.
         wrapped = update_wrapper(called, function)
-        for option in reversed((*_TARGET_OPTIONS, _BACKFILL) if backfill else _TARGET_OPTIONS):
+        more = [_BACKFILL] * backfill + [_RENAME] * renames
+        for option in reversed((*_TARGET_OPTIONS, *more)):
             wrapped = option(wrapped)
         return wrapped
 

@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 import click
 
 from driftd.cli.command import Chosen, Command, Group, json_option, target_options
+from driftd.cli.complete import migrations
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from driftd.cli.state import State
 
 
@@ -46,6 +49,14 @@ class _Show(Command):
             formatter.write_dl([("verify", verify.get_short_help_str())])
 
 
+def _words(ctx: click.Context, parameter: click.Parameter, typed: str) -> list[CompletionItem]:
+    """What a shell offers as the first word: the subcommand, and the migrations that there are."""
+    from click.shell_completion import CompletionItem
+
+    check = [CompletionItem("verify", help=verify.get_short_help_str())] if "verify".startswith(typed) else []
+    return [*check, *migrations(ctx, parameter, typed)]
+
+
 @click.group(
     "history",
     cls=_History,
@@ -58,7 +69,7 @@ def command() -> None:
 
 
 @command.command("show", cls=_Show, hidden=True, epilog=_EXAMPLES)
-@click.argument("migration", required=False)
+@click.argument("migration", required=False, shell_complete=_words)
 @target_options(models=False)
 @json_option
 @click.pass_obj
@@ -73,8 +84,14 @@ def show(state: State, chosen: Chosen, migration: str | None) -> int:
     from driftengine import api
 
     document = api.history(target, migration)
-    whole = migration is not None
-    state.report(document, lambda look: render_history(document, look, whole=whole, flags=chosen.flags))
+    # Who has taken operations back is told by the other rows.
+    others = api.history(target)["migrations"] if migration is not None and not state.json else []
+    state.report(
+        document,
+        lambda look: render_history(
+            document, look, whole=migration is not None, flags=chosen.flags, others=others
+        ),
+    )
     return 0
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     "driftd plan --sql > migration.sql\n"
     "driftd plan --url sqlite:///app.db --models app.models:Base --json",
 )
-@target_options(backfill=True)
+@target_options(backfill=True, renames=True)
 @click.option("--sql", "as_sql", is_flag=True, help="Print the statements instead.")
 @json_option
 @click.pass_obj

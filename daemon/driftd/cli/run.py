@@ -27,7 +27,7 @@ EX_CONFIG = (
     "driftd run --mode observe\n"
     "driftd run --url sqlite:///app.db --models app.models:Base --mode dev",
 )
-@target_options(backfill=True)
+@target_options(backfill=True, renames=True)
 @click.option("--socket", metavar="PATH", help="The socket to listen on.")
 @click.option(
     "--mode",

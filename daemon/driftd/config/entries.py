@@ -1,4 +1,4 @@
-"""Entries of the free tables `backfill` and `policy`, wherever they are written. Pure: texts in, entries and complaints out."""
+"""Entries of the free tables `backfill`, `renames` and `policy`, wherever they are written. Pure: texts in, entries and complaints out."""
 
 from __future__ import annotations
 
@@ -59,9 +59,27 @@ def from_pairs(parts: Iterable[str]) -> tuple[list[Entry], list[str]]:
 
 
 def key_problem(setting: Setting, key: str) -> str | None:
-    """What is wrong with an entry's name: a backfill names a column, a policy any code or table."""
+    """What is wrong with an entry's name: a backfill names a column, a policy a code or a table."""
     if setting.name == "backfill" and not all(key.partition(".")):
         return f'is no column: write "table.column", not {shown(key)}'
+    if setting.name == "policy":
+        return _policy_problem(key)
+    return None
+
+
+def _policy_problem(key: str) -> str | None:
+    """A misspelt code. Whether there is such a table only the database knows; `driftd doctor` looks."""
+    import difflib
+
+    from driftd.explain import operation_codes
+
+    codes, word = operation_codes(), key.lower().replace("_", "-")
+    if key.lower() in codes:
+        return None
+    close = [word] if word in codes else difflib.get_close_matches(word, codes, n=1, cutoff=0.8)
+    # A table may be called anything: only what has the form of a code, and is nearly one, is taken for one.
+    if close and ("-" in key or word in codes):
+        return f"is no code of an operation{meant(close[0], quoted=True)}"
     return None
 
 

@@ -50,6 +50,11 @@ class Setting:
         return tuple(self.name.split("."))
 
     @property
+    def flag(self) -> str:
+        """How it is given on a command line: `--rename`, one entry at a time, for the table `renames`."""
+        return f"--{self.name.removesuffix('s') if self.kind == 'table' else self.name}"
+
+    @property
     def environment(self) -> str:
         """The end of its environment name: `WINDOW_TIMEOUT`."""
         return environment_word(self.name)
@@ -99,7 +104,12 @@ TARGET: tuple[Setting, ...] = (
         ("observe", "window", "dev"),
     ),
     Setting("probe_timeout", "duration", 60, "How long importing the models may take."),
-    Setting("ignore", "list", [], "Names or patterns of objects to leave out altogether."),
+    Setting(
+        "ignore",
+        "list",
+        [],
+        "Names or patterns of objects, or of parts of a table (orders.note), to leave out altogether.",
+    ),
     Setting("window.timeout", "duration", 15, "How long a starting service may be kept waiting."),
     Setting("backup.directory", "path", "backups/migrations", "Where backups go, a folder for each target."),
     Setting(
@@ -115,6 +125,12 @@ TARGET: tuple[Setting, ...] = (
         "backup.max_total_size", "size", "10GB", "How much space the backups of a target may take together."
     ),
     Setting("backfill", "table", {}, 'Values for old rows: "table.column" = "SQL expression".'),
+    Setting(
+        "renames",
+        "table",
+        {},
+        'What was called otherwise: "table.column" or "table", by the new name, = "former name".',
+    ),
     Setting(
         "policy",
         "table",

@@ -171,7 +171,7 @@ class Settler:
             entries, told = from_variable(self.environment.get(name, ""))
             said += [(e.key, Said(e.raw, ENVIRONMENT, name, (*path, e.key))) for e in entries]
             self.mistakes += [Mistake(name, one) for one in told]
-        flag, given = f"--{setting.name}", flags.get(setting.name, ())
+        flag, given = setting.flag, flags.get(setting.name, ())
         entries, told = from_pairs(given if isinstance(given, tuple) else ())
         said += [(e.key, Said(e.raw, FLAG, flag, (*path, e.key))) for e in entries]
         self.mistakes += [Mistake(flag, one) for one in told]

@@ -47,4 +47,5 @@ def build_target(configuration: Configuration, name: str | None = None) -> Targe
         window_timeout=section.get("window.timeout"),
         backfill=section.table("backfill"),
         policy=section.table("policy"),
+        renames=section.table("renames"),
     )

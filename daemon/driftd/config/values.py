@@ -101,9 +101,8 @@ def _text(_setting: Setting, raw: object, _bases: Bases) -> str:
 def _entry(setting: Setting, raw: object, _bases: Bases) -> str:
     """One entry of a free table; whether its word is allowed is seen to later, once it is known to be one."""
     if not isinstance(raw, str):
-        raise Expected(
-            f"one of {', '.join(setting.choices)}" if setting.choices else "an SQL expression as text"
-        )
+        kinds = {"backfill": "an SQL expression as text", "renames": "the former name as text"}
+        raise Expected(kinds.get(setting.name, f"one of {', '.join(setting.choices)}"))
     return raw
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 KEPT = ("task.id", "project.name", "title", "state", "assignee")
 ADDED, DROPPED = "estimate", "legacy_code"
 DROPPED_LINE = "    legacy_code: Mapped[str | None] = mapped_column(String(10))\n"
+LATER = ("Sharpen the spade", "Call the plumber")
 ADDED_LINE = "    estimate: Mapped[float | None] = mapped_column()\n"
 
 
@@ -47,9 +48,9 @@ def tell_story(tracker: Tracker, tell: Tell) -> None:
         _hold(tracker, sidecar, tell)
         _see_rows(tracker, tell, before, f", but for {DROPPED}")
         _end(tracker, sidecar, tell)
+    _undo(tracker, tell, before)
     _scene(tracker, tell, "Everything was recorded, inside the database.", 0, "history")
     _scene(tracker, tell, "Nobody has touched that record.", 0, "history", "verify")
-    _scene(tracker, tell, "What was dropped is still in a verified backup.", 0, "backup", "list")
 
 
 def _stage_ahead(tracker: Tracker, sidecar: Sidecar, tell: Tell) -> None:
@@ -129,6 +130,23 @@ def _hold(tracker: Tracker, sidecar: Sidecar, tell: Tell) -> None:
         "what was approved is applied",
     )
     expect(tracker.columns() & {DROPPED}, set(), "the column that was approved to go")
+
+
+def _undo(tracker: Tracker, tell: Tell, before: list[tuple[object, ...]]) -> None:
+    """The last scene but the record: one operation is taken back, and what was written since stays."""
+    tell(f"\n# {len(LATER)} tasks are added. And then somebody misses {DROPPED}.")
+    tracker.add(LATER)
+    _scene(
+        tracker, tell, "The drop is taken back: no daemon is needed, and nothing else changes.", 0, "rollback"
+    )
+    after = tracker.rows((*KEPT, f"task.{DROPPED}"))
+    expect(after[: len(before)], before, "the tasks' values, with what was dropped")
+    later = [(row[KEPT.index("title")], row[-1]) for row in after[len(before) :]]
+    expect(later, [(title, None) for title in LATER], "the tasks that were written since")
+    expect(tracker.columns() & {ADDED, "priority"}, {ADDED, "priority"}, "the columns of other migrations")
+    tell(
+        f"\n# all {len(before)} values of {DROPPED} are back, and the {len(LATER)} new tasks are still there"
+    )
 
 
 def _end(tracker: Tracker, sidecar: Sidecar, tell: Tell) -> None:

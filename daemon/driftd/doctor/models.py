@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from driftd.doctor.findings import Finding, from_error, note, problem, warning
+from driftd.doctor.policies import check_policy
 from driftengine.desired import Desired, read_desired
 from driftengine.errors import ModelsError
 
@@ -29,7 +30,7 @@ def check_models(subject: Subject) -> list[Finding]:
         if error.code == "models-timeout" and limit < subject.target.models.timeout:
             return [_slow(limit, error)]
         return [from_error(error)]
-    return judged(desired, subject)
+    return [*judged(desired, subject), *check_policy(desired, subject)]
 
 
 def judged(desired: Desired, subject: Subject) -> list[Finding]:

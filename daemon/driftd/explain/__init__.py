@@ -38,6 +38,14 @@ def parse(text: str) -> tuple[Explanation, ...]:
     return tuple(found)
 
 
+def operation_codes() -> tuple[str, ...]:
+    """The codes that an operation of a plan can have: what a policy may speak of."""
+    section = re.search(
+        r"^# Operations$(.*?)(?=^# )", shipped_text("operations.md"), re.MULTILINE | re.DOTALL
+    )
+    return tuple(one.code for one in parse(section[1])) if section else ()
+
+
 def explanations() -> tuple[Explanation, ...]:
     """All of them."""
     return parse(shipped_text("operations.md"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from driftd.cli.render.common import approvals, hints, operation_text, waiting_lines
@@ -22,6 +23,24 @@ _STYLES = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Doing:
+    """What a command does, in words: an apply, and what is carried out like one.
+
+    `typed` is the command to type again; `done` what has happened, `would` what a dry run says, `idle` that there is nothing
+    to do, `of` what it was done to. `binds` says that --plan binds it to the plan that was shown, `reasons` that each
+    operation is told with its reason.
+    """
+
+    typed: str = "driftd apply"
+    done: str = "Migrated"
+    would: str = "applied"
+    idle: str = "the database is in step with its models"
+    of: str = ""
+    binds: bool = True
+    reasons: bool = False
+
+
 def render_apply(
     document: Mapping[str, Any],
     look: Look,
@@ -29,14 +48,19 @@ def render_apply(
     flags: str = "",
     approve: Sequence[str] = (),
     dry_run: bool = False,
+    doing: Doing | None = None,
 ) -> str:
     """Outcome, backup, held and blocked operations with their rows, the error if any, and the next command.
 
-    `flags` and `approve` are what was typed, to be typed again.
+    `flags` and `approve` are what was typed, to be typed again; `doing` says what was done, where it was no apply.
     """
-    lines = [_outcome(document, look, dry_run=dry_run)]
+    doing = doing or Doing()
+    lines = [_outcome(document, look, doing, dry_run=dry_run)]
     lines += _backup(document.get("backup"), look)
-    lines += [f"  {operation_text(one, look)}" for one in document.get("applied", ())]
+    for one in document.get("applied", ()):
+        lines.append(f"  {operation_text(one, look)}")
+        if doing.reasons and one.get("reason"):
+            lines.append(look.paint(look.wrap(escape(one["reason"]), 6), "dim"))
     operations = _operations(document)
     if document["held"]:
         count = plural(len(document["held"]), "operation waits", "operations wait")
@@ -51,29 +75,32 @@ def render_apply(
     if document["error"]:
         lines += ["", render_error_document(document["error"], look)]
     given = "".join(f" --approve {escape(shlex.quote(word))}" for word in approve)
-    lines += _next(document, flags, given, look, dry_run=dry_run)
+    lines += _next(document, flags, given, look, doing, dry_run=dry_run)
     return "\n".join(lines)
 
 
-def _outcome(document: Mapping[str, Any], look: Look, *, dry_run: bool) -> str:
+def _outcome(document: Mapping[str, Any], look: Look, doing: Doing, *, dry_run: bool) -> str:
     word, style = _STYLES.get(document["outcome"], (document["outcome"], "bold"))
+    word = doing.done if document["outcome"] == "migrated" else word
     head = look.paint(word, "bold", style)
     count = plural(document["operations"], "operation")
     took = duration(document["duration_ms"])
     tail = {
-        "up_to_date": ": the database is in step with its models",
-        "migrated": f": {count} in {took}",
+        "up_to_date": f": {doing.idle}",
+        "migrated": f": {count}{doing.of} in {took}",
         "held": ": nothing was changed",
         "blocked": ": nothing was changed",
         "deferred": ": nothing was changed, the database was in use until the deadline",
         "failed": ": nothing was changed",
     }.get(document["outcome"], "")
     if dry_run and document["outcome"] == "migrated":
-        return f"{look.paint('Dry run', 'bold', style)}: {count} would be applied; nothing was written"
+        return f"{look.paint('Dry run', 'bold', style)}: {count}{doing.of} would be {doing.would}; nothing was written"
     if dry_run:
         return f"Dry run: {head}{tail}"
-    migration = f", as {escape(document['migration_id'])}" if document.get("migration_id") else ""
-    return f"{head}{tail}{migration}"
+    migration = f"as {escape(document['migration_id'])}" if document.get("migration_id") else ""
+    # Two migrations are too much for a line.
+    joined = "\n  " if doing.of else ", "
+    return f"{head}{tail}{joined}{migration}" if migration else f"{head}{tail}"
 
 
 def _backup(backup: Mapping[str, Any] | None, look: Look) -> list[str]:
@@ -92,14 +119,16 @@ def _operations(document: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     return {one["id"]: one for one in plan["operations"]} if plan else {}
 
 
-def _next(document: Mapping[str, Any], flags: str, approved: str, look: Look, *, dry_run: bool) -> list[str]:
+def _next(
+    document: Mapping[str, Any], flags: str, approved: str, look: Look, doing: Doing, *, dry_run: bool
+) -> list[str]:
     lines = []
     # What was applied needs no approval again, and its id names nothing any more.
     again = flags if document["outcome"] == "migrated" and not dry_run else f"{flags}{approved}"
     if dry_run and document["outcome"] == "migrated":
-        plan = f" --plan {escape(document['plan_id'])}" if document.get("plan_id") else ""
-        lines.append((f"driftd apply{again}{plan}", "apply exactly this"))
-    lines += approvals(document["held"], _operations(document), flags)
+        plan = f" --plan {escape(document['plan_id'])}" if document.get("plan_id") and doing.binds else ""
+        lines.append((f"{doing.typed}{again}{plan}", "apply exactly this" if doing.binds else "do it"))
+    lines += approvals(document["held"], _operations(document), flags, doing.typed)
     if document["blocked"]:
         rows = all(one.get("rows") for one in document["blocked"])
         purpose = (
@@ -107,9 +136,9 @@ def _next(document: Mapping[str, Any], flags: str, approved: str, look: Look, *,
             if rows
             else "put that right, then see what would happen"
         )
-        lines.append((f"driftd apply{again} --dry-run", purpose))
+        lines.append((f"{doing.typed}{again} --dry-run", purpose))
     if document["outcome"] == "deferred":
-        lines.append((f"driftd apply{again}", "try again"))
+        lines.append((f"{doing.typed}{again}", "try again"))
     if document["error"] and document["error"].get("code"):
         lines.append((f"driftd explain {escape(document['error']['code'])}", "learn more"))
     return hints(lines, look)

@@ -18,14 +18,40 @@ def render_check(document: Mapping[str, Any], look: Look, *, flags: str = "", ve
     for table, differences in grouped(document["differences"]).items():
         lines += ["", table_heading(table, look)]
         for difference in differences:
-            lines += _difference(difference, look)
+            lines += difference_lines(difference, look)
     lines += _unsupported(document.get("unsupported", ()), look)
+    lines += _left_out(document.get("accepted", ()), "Accepted as it is", look, verbose=verbose)
+    lines += _left_out(document.get("ignored", ()), "Ignored", look, verbose=verbose)
     lines += _unmanaged(document["unmanaged"], look, verbose=verbose)
     if verbose:
         lines += ["", *_timings(document["timings_ms"])]
     if not document["in_sync"]:
-        lines += hints([(f"driftd plan{flags}", "see what would be done")], look)
+        lines += hints([(f"driftd plan{flags}", "see what would be done"), *_by_hand(document, flags)], look)
     return "\n".join(lines)
+
+
+def _by_hand(document: Mapping[str, Any], flags: str) -> list[tuple[str, str]]:
+    """What to type where somebody has changed the database itself."""
+    if all(one["origin"] == "models" for one in document["differences"]):
+        return []
+    return [
+        (f"driftd adopt{flags}", "agree to what was changed by hand in the database"),
+        (f"driftd revert{flags} --dry-run", "or see how it would be undone"),
+    ]
+
+
+def _left_out(differences: Sequence[Mapping[str, Any]], told: str, look: Look, *, verbose: bool) -> list[str]:
+    """Differences that are none, in a line: what was agreed to, what the configuration leaves out."""
+    if not differences:
+        return []
+    count = plural(len(differences), "difference")
+    lines = ["", look.paint(f"  {told}: {count}" + ("" if verbose else " (-v lists them)"), "dim")]
+    for table, found in grouped(differences).items() if verbose else ():
+        lines += [
+            table_heading(table, look),
+            *(line for one in found for line in difference_lines(one, look)),
+        ]
+    return lines
 
 
 def _verdict(document: Mapping[str, Any], look: Look) -> str:
@@ -48,7 +74,8 @@ def total_ms(timings: object) -> float:
     return float(timings) if isinstance(timings, (int, float)) else 0.0
 
 
-def _difference(difference: Mapping[str, Any], look: Look) -> list[str]:
+def difference_lines(difference: Mapping[str, Any], look: Look) -> list[str]:
+    """A difference in a line or two: sign, what, who moved where that were not the models, and the detail."""
     sign = painted_sign(sign_of(difference["change"]), look)
     kind = escape(difference["object"].replace("_", " "))
     name = difference["name"]

@@ -17,7 +17,7 @@ _REMOVES = ("remove", "drop")
 _SIGN_STYLES = {"+": "green", "~": "yellow", "-": "red"}
 _RISK_STYLES = {"safe": "green", "guarded": "cyan", "destructive": "red", "manual": "yellow"}
 # Kinds whose phrase says all that their detail would.
-_SELF_EVIDENT = {"drop_not_null", "set_not_null"}
+_SELF_EVIDENT = {"drop_not_null", "set_not_null", "rename_column", "rename_table"}
 _PHRASES = {
     "drop_not_null": "drop NOT NULL of",
     "set_not_null": "set NOT NULL on",
@@ -63,6 +63,8 @@ def phrase(operation: Mapping[str, Any]) -> str:
     """What an operation does: `add column priority`; a table's own operation needs no name again."""
     kind = _PHRASES.get(operation["kind"]) or escape(operation["kind"].replace("_", " "))
     name = escape(operation["name"] or "")
+    if operation["kind"].startswith("rename_") and operation.get("detail"):
+        return f"{kind} {escape(operation['detail'])}"  # both names
     return f"{kind} {name}" if name and operation["name"] != operation["table"] else kind
 
 
@@ -145,23 +147,43 @@ def described(operation: Mapping[str, Any]) -> str:
 
 
 def approvals(
-    items: Sequence[Mapping[str, Any]], operations: Mapping[str, Mapping[str, Any]], flags: str
+    items: Sequence[Mapping[str, Any]],
+    operations: Mapping[str, Mapping[str, Any]],
+    flags: str,
+    typed: str = "driftd apply",
 ) -> list[tuple[str, str]]:
-    """What to type for each held operation: an approval, or the value that is missing; nothing for what is manual."""
+    """What to type for each held operation: an approval, or the value that is missing; nothing for what is manual.
+
+    `typed` is the command that held it, and is to be typed again.
+    """
     found = []
     for item in items:
         operation = {**operations.get(item["operation"], {}), **item}
-        what = described(operation) if "kind" in operation else escape(item["code"])
         # An approval would not help here: there would still be no value.
         if item["code"] == "value-needed" and operation.get("table"):
             column = f"{operation['table']}.{operation['name']}"
             given = escape(shlex.quote(f"{column}=EXPR"))
             found.append(
-                (f"driftd apply{flags} --backfill {given}", f"give {escape(column)} a value for old rows")
+                (f"{typed}{flags} --backfill {given}", f"give {escape(column)} a value for old rows")
             )
         elif operation.get("risk") != "manual" and item["code"] != "value-needed":
-            found.append((f"driftd apply{flags} --approve {escape(item['operation'])}", f"approve: {what}"))
+            approval = f"{typed}{flags} --approve {escape(item['operation'])}"
+            found.append((approval, approval_purpose(operation)))
     return found
+
+
+_PURPOSES = {
+    "rolled-back": "do it again",
+    "rename-suspected": "no rename, go on without the hint",
+    "changed-in-database": "bring back what the models want",
+    "conflict": "let the models have their way",
+}
+
+
+def approval_purpose(operation: Mapping[str, Any]) -> str:
+    """What an approval of a held operation means: `approve: drop column note (task)`."""
+    what = described(operation) if "kind" in operation else escape(operation["code"])
+    return f"{_PURPOSES.get(operation.get('code', ''), 'approve')}: {what}"
 
 
 def row_lines(item: Mapping[str, Any], look: Look) -> list[str]:

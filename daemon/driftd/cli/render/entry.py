@@ -31,7 +31,13 @@ _STYLES = {
     "models_unreadable": "red",
     "database_unreadable": "red",
 }
-_BUSY = {"look": "looking", "stage": "staging", "apply": "applying", "window": "a service starts"}
+_BUSY = {
+    "look": "looking",
+    "stage": "staging",
+    "apply": "applying",
+    "window": "a service starts",
+    "order": "carrying out what somebody ordered",
+}
 _PHASES = {
     "backup": "making a backup",
     "rehearsal": "rehearsing on a copy",
@@ -258,6 +264,8 @@ def _watching(entry: Entry, look: Look, now: datetime | None) -> list[str]:
     looked = ago(entry.get("looked_at"), now)
     lines = [f"    watching {files} in {folders}" + (f", looked {looked} ago" if looked else "")]
     lines += [f"    polled, cannot be watched: {escape(folder)}" for folder in watching["polled"]]
+    if entry.get("accepted"):
+        lines.append(f"    {plural(entry['accepted'], 'difference')} accepted as they are, by driftd adopt")
     if entry.get("unmanaged"):
         lines.append(f"    {plural(entry['unmanaged'], 'unmanaged object')}, left alone")
     if entry.get("approved"):

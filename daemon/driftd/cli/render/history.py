@@ -8,7 +8,7 @@ from driftd.cli.render.common import database_of, hints, operation_text
 from driftd.cli.text import Look, escape, plural, table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 # The title, the operations, and text for the machine, which stands in --json.
 _ELSEWHERE = {
@@ -22,17 +22,30 @@ _ELSEWHERE = {
     "hash",
     "previous",
     "evidence",
+    "undoes",
+    "undone",
 }
 
 
-def render_history(document: Mapping[str, Any], look: Look, *, whole: bool = False, flags: str = "") -> str:
-    """All migrations in a table, or one with everything that is known of it."""
+def render_history(
+    document: Mapping[str, Any],
+    look: Look,
+    *,
+    whole: bool = False,
+    flags: str = "",
+    others: Sequence[Mapping[str, Any]] = (),
+) -> str:
+    """All migrations in a table, or one with everything that is known of it.
+
+    `others` are all migrations where only one is shown: a later one may have taken operations of it back.
+    """
     name = look.paint(escape(document["target"]), "bold")
     migrations = document["migrations"]
     if not migrations:
         return f"{name}: driftd has not changed {database_of(document)} yet."
     if whole:
-        return "\n\n".join(_entry(migration, look) for migration in migrations)
+        told = [_entry(migration, look, undone_by(migration, others)) for migration in migrations]
+        return "\n".join(["\n\n".join(told), *_way_back(migrations, flags, look)])
     rows: list[tuple[str, ...]] = [("MIGRATION", "WHEN (UTC)", "OPS", "KIND", "ALLOWED BY")]
     rows += [_row(migration) for migration in migrations]
     # A column that says the same on every line only takes room from those who allowed it.
@@ -44,6 +57,29 @@ def render_history(document: Mapping[str, Any], look: Look, *, whole: bool = Fal
     if shown:
         lines += hints([(f"driftd history {escape(shown)}{flags}", "see one in full")], look)
     return "\n".join(lines)
+
+
+def undone_by(migration: Mapping[str, Any], others: Iterable[Mapping[str, Any]]) -> dict[int, str]:
+    """The operations of a migration that were taken back and are still so, each with the last migration that did it."""
+    gone = set(migration.get("undone") or ())
+    found: dict[int, str] = {}
+    for other in others:
+        undoes = other.get("undoes") or {}
+        if undoes.get("migration_id") == migration.get("migration_id"):
+            found |= {number: other["migration_id"] for number in undoes["operations"] if number in gone}
+    return {number: found.get(number, "") for number in sorted(gone)}
+
+
+def _way_back(migrations: Sequence[Mapping[str, Any]], flags: str, look: Look) -> list[str]:
+    """What to type to take back what is left of a migration."""
+    (entry,) = migrations
+    left = len(operations_of(entry)) - len(entry.get("undone") or ())
+    if not entry.get("migration_id") or left < 1:
+        return []
+    typed = f"driftd rollback {escape(entry['migration_id'])}{flags}"
+    one = " --operation N" if left > 1 else ""
+    told = "take one operation back, with later rows kept" if one else "take it back, with later rows kept"
+    return hints([(f"{typed}{one} --dry-run", f"see what it would be to {told}")], look)
 
 
 def render_verification(document: Mapping[str, Any], look: Look) -> str:
@@ -79,12 +115,23 @@ def _row(migration: Mapping[str, Any]) -> tuple[str, ...]:
         escape(migration.get("migration_id") or ""),
         when(migration.get("at"))[:16],
         operation_count(migration),
-        escape(migration.get("kind") or ""),
+        _kind(migration),
         escape(migration.get("allowed_by") or ""),
     )
 
 
-def _entry(migration: Mapping[str, Any], look: Look) -> str:
+def _kind(migration: Mapping[str, Any]) -> str:
+    """`migration`, `rollback`, ...; of one that was taken back `undone`, `1/3 undone`, `undone rollback`."""
+    kind, gone = escape(migration.get("kind") or ""), len(migration.get("undone") or ())
+    count = operation_count(migration)
+    if not gone:
+        return kind
+    if str(gone) != count:
+        return f"{gone}/{count} undone"
+    return "undone" if kind == "migration" else f"undone {kind}"
+
+
+def _entry(migration: Mapping[str, Any], look: Look, undone: Mapping[int, str]) -> str:
     """One entry in full: what a person asks for first, then its operations with their SQL, then the remark."""
     title = migration.get("migration_id") or migration.get("kind") or ""
     lines = [look.paint(escape(title), "bold")]
@@ -92,13 +139,27 @@ def _entry(migration: Mapping[str, Any], look: Look) -> str:
         if key not in _ELSEWHERE and value not in (None, "", [], {}):
             text = escape(_flat(key, value))
             lines.append(f"  {escape(key.replace('_', ' ')):<13} {look.wrap(text, 16)[16:]}")
-    for operation in operations_of(migration):
-        lines += ["", f"  {operation_text(operation, look)}"]
+    if undoes := migration.get("undoes"):
+        numbers = ", ".join(map(str, undoes["operations"]))
+        lines.append(f"  {'takes back':<13} {numbers} of {escape(undoes['migration_id'])}")
+    for number, operation in numbered(migration):
+        lines += ["", f"  {number:>2}  {operation_text(operation, look)}"]
+        if number in undone:
+            by = f" by {escape(undone[number])}" if undone[number] else ""
+            lines.append(look.paint(f"      taken back{by}", "yellow"))
         lines += [
             look.paint(look.wrap(escape(" ".join(sql.split())), 6), "dim") for sql in operation.get("sql", [])
         ]
     lines += ["", look.paint("  (--json holds everything: evidence, versions of the schema, hashes)", "dim")]
     return "\n".join(lines)
+
+
+def numbered(migration: Mapping[str, Any]) -> list[tuple[int, Mapping[str, Any]]]:
+    """The operations that were applied with their numbers in the plan, by which a rollback names them."""
+    done = (migration.get("evidence") or {}).get("applied")
+    operations = operations_of(migration)
+    numbers = list(done) if isinstance(done, list) and len(done) == len(operations) else []
+    return list(zip(sorted(numbers) or range(1, len(operations) + 1), operations, strict=True))
 
 
 def operations_of(migration: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from driftd.cli.render.common import described, hints
+from driftd.cli.render.common import approval_purpose, hints
 from driftd.cli.render.entry import (
     age,
     ago,
@@ -149,7 +149,7 @@ def _approvals(entry: Document, flags: Flags, which: str) -> list[tuple[str, str
             found.append(_backfill(entry, f"{operation['table']}.{operation['name']}", flags))
         elif operation.get("risk") != "manual":
             typed = f"driftd approve {escape(item['operation'])}{flags.asks}{which}"
-            found.append((typed, f"approve: {described(operation)}"))
+            found.append((typed, approval_purpose(operation)))
     return found
 
 

@@ -208,23 +208,44 @@ def test_the_last_migration_is_rolled_back(folder: Path, system: AutoMigrationSy
     assert told["migration_id"] == done.migration_ids[0]
     assert (type(told["migration_name"]), type(told["execution_time_ms"])) == (str, int)
     assert told["rows_lost"] == 1
-    assert "migrates again" in told["warnings"][0]
+    assert "it waits until they change" in told["warnings"][0]
     assert columns(folder / "app.db") == ["id", "title"]
     (safety,) = (folder / "kept").glob(f"*/{told['safety_backup']}.db")
     with closing(sqlite3.connect(safety)) as connection:
         assert connection.execute("SELECT count(*) FROM task").fetchone() == (2,)
     statistics = system.get_system_health()["migration_statistics"]
     assert statistics["status_counts"]["rolled_back"] == 1
-    assert system.execute_auto_migration().operations_executed == 1
+    again = system.execute_auto_migration()
+    assert (again.success, again.operations_executed) == (False, 0)
+    assert "was rolled back" in again.warnings[0]
+    assert "driftd apply --approve " in again.warnings[0]
 
 
-def test_without_its_backup_a_migration_stays(folder: Path, system: AutoMigrationSystem) -> None:
-    """Undoing single operations is not there yet, and the message says what to call."""
-    system.execute_auto_migration()
+def test_operations_are_undone_with_later_rows_kept(folder: Path, system: AutoMigrationSystem) -> None:
+    """Without the backup as a whole: the column goes, the row written since stays, and the next start does not redo it."""
+    done = system.execute_auto_migration()
+    execute(folder / "app.db", "INSERT INTO task (title) VALUES ('late')")
     told = system.rollback_last_migration(use_backup=False)
     assert told.keys() >= ROLLBACK
-    assert (told["success"], told["backup_restored"]) == (False, False)
-    assert "use_backup=True" in told["error_message"]
+    assert (told["success"], told["backup_restored"], told["error_message"]) == (True, False, None)
+    assert (told["migration_id"], told["migration_name"]) == (done.migration_ids[0], "operations 1")
+    assert told["rows_lost"] == 0
+    assert list((folder / "kept").glob(f"*/{told['safety_backup']}.db"))
+    assert columns(folder / "app.db") == ["id", "title"]
+    with closing(sqlite3.connect(folder / "app.db")) as connection:
+        assert ("late",) in connection.execute("SELECT title FROM task").fetchall()
+    assert system.execute_auto_migration().operations_executed == 0
+
+
+def test_what_would_be_lost_by_undoing_is_held(folder: Path, system: AutoMigrationSystem) -> None:
+    """A value that somebody wrote into the new column: nothing is done, and the message has the command that approves it."""
+    system.execute_auto_migration()
+    execute(folder / "app.db", "UPDATE task SET state = 'mine'")
+    told = system.rollback_last_migration(use_backup=False)
+    assert (told["success"], told["backup_restored"], told["rows_lost"]) == (False, False, 0)
+    assert told["error"] == told["error_message"]
+    assert "drop column task.state waits" in told["error_message"]
+    assert "driftd rollback m_" in told["error_message"]
     assert columns(folder / "app.db") == ["id", "title", "state"]
 
 

@@ -13,15 +13,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 from command_line import Finished, driftd
-from driftd.cli.apply import exit_code
+from driftd.cli.changing import exit_code
 from driftd.cli.plan import says_something
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 BEFORE = "CREATE TABLE task (id INTEGER PRIMARY KEY, title TEXT NOT NULL, code TEXT);\n"
-AFTER = "CREATE TABLE task (id INTEGER PRIMARY KEY, title TEXT NOT NULL, due TEXT);\n"
-OWNED = "CREATE TABLE task (id INTEGER PRIMARY KEY, title TEXT NOT NULL, code TEXT, owner TEXT NOT NULL);\n"
+AFTER = "CREATE TABLE task (id INTEGER PRIMARY KEY, title TEXT NOT NULL, due DATE);\n"
+OWNED = (
+    "CREATE TABLE task (id INTEGER PRIMARY KEY, title TEXT NOT NULL, code TEXT, owner VARCHAR(9) NOT NULL);\n"
+)
 BARE = ("--url", "sqlite:///app.db", "--models", "schema.sql")
 
 

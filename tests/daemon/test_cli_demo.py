@@ -66,8 +66,12 @@ def test_the_demo_ends_well_and_leaves_nothing(tmp_path: Path) -> None:
         "$ kill ",
         "driftd: stopping",
         "no process of it is left",
+        "$ driftd rollback\nRolled back: 1 operation of m_",
+        "values of legacy_code are back, and the 2 new tasks",
+        "$ driftd history\n",
+        "  undone ",
+        "  rollback ",
         "$ driftd history verify",
-        "$ driftd backup list",
     ]
     found = [done.out.find(scene) for scene in scenes]
     assert -1 not in found, dict(zip(scenes, found, strict=True))

@@ -55,13 +55,18 @@ ALL = dict(commands(cli))
 
 def test_the_commands_are_those_that_exist() -> None:
     """Help lists what works today and nothing else."""
-    first = ["check", "plan", "apply", "history", "backup", "run", "exec", "gate"]
+    first = ["check", "plan", "apply", "rollback", "history", "adopt", "revert", "ignore"]
+    first += ["backup", "run", "exec", "gate"]
     talkers = ["status", "stage", "approve", "pause", "resume", "reload"]
     assert list(COMMANDS) == [*first, *talkers, "init", "config", "service", "doctor", "explain", "demo"]
     assert set(ALL) == {
         "check",
         "plan",
         "apply",
+        "rollback",
+        "adopt",
+        "revert",
+        "ignore",
         "history",
         "history verify",
         "backup create",

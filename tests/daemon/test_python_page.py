@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import driftd
-from driftd.auto_migration_health import no_health, no_status, rollback_of
+from driftd.auto_migration_health import no_health, no_rollback, no_status
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "python.md").read_text(encoding="utf-8")
 NAMED = set(re.findall(r"`(\w+)[`(]", PAGE))
@@ -40,7 +40,7 @@ def test_every_field_is_explained(record: type) -> None:
 
 def test_every_key_is_explained() -> None:
     """Of status, health and rollback, those of an error among them."""
-    for document in (no_status("", ""), no_health("", ""), rollback_of(None, "")):
+    for document in (no_status("", ""), no_health("", ""), no_rollback("")):
         assert set(document) <= NAMED
 
 

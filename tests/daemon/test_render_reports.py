@@ -198,7 +198,11 @@ tracker has drifted: 3 differences (250 ms)
   Unmanaged, left alone: 2 indexes, 1 view (-v lists them)
 
   see what would be done:
-    driftd plan --target web"""
+    driftd plan --target web
+  agree to what was changed by hand in the database:
+    driftd adopt --target web
+  or see how it would be undone:
+    driftd revert --target web --dry-run"""
     )
 
 

@@ -15,9 +15,9 @@ from driftd.states import Standing, step
 ARCHITECTURE = Path(__file__).parents[2] / "docs" / "architecture.md"
 MODES = ("observe", "window", "dev")
 EVERYTHING = [
-    Standing(mode, state, work, again, opened)
-    for mode, state, work, again, opened in itertools.product(
-        MODES, states.STATES, states.WORKS, (False, True), (False, True)
+    Standing(mode, state, work, *flags)
+    for mode, state, work, *flags in itertools.product(
+        MODES, states.STATES, states.WORKS, (False, True), (False, True), (False, True)
     )
 ]
 # The columns of the documentation's table: what is under way decides, and being paused.
@@ -29,6 +29,7 @@ COLUMNS = {
     "stage": Standing("window", states.STAGING, states.STAGE),
     "apply": Standing("dev", states.APPLYING, states.APPLY),
     "window": Standing("window", states.READY, states.WINDOW),
+    "order": Standing("window", states.APPLYING, states.ORDER),
     "paused": Standing("window", states.PAUSED, states.IDLE),
 }
 
@@ -42,6 +43,8 @@ def cell(now: Standing, event: str) -> str:
         parts.append("then look")
     if then.opened and not now.opened:
         parts.append("then window")
+    if then.ordered and not now.ordered:
+        parts.append("then order")
     return ", ".join(parts) or "-"
 
 
@@ -74,6 +77,7 @@ def test_every_event_is_answered_everywhere(event: str) -> None:
         states.REFRESH,
         states.WINDOW,
         states.SETTLE,
+        states.ORDER,
     }
     for now in EVERYTHING:
         then, actions = step(now, event)
@@ -85,7 +89,7 @@ def test_every_event_is_answered_everywhere(event: str) -> None:
 
 @pytest.mark.parametrize("event", states.EVENTS)
 def test_a_work_begins_only_with_its_action_and_never_beside_another(event: str) -> None:
-    """LOOK, STAGE, APPLY and WINDOW are asked for exactly when that work begins, and only when none was under way."""
+    """LOOK, STAGE, APPLY, WINDOW and ORDER are asked for exactly when that work begins, and only when none was under way."""
     for now in EVERYTHING:
         then, actions = step(now, event)
         begun = [action for action in actions if action in states.WORKS]
@@ -101,8 +105,9 @@ def test_a_work_begins_only_with_its_action_and_never_beside_another(event: str)
 def test_observe_never_writes(event: str) -> None:
     """In mode observe nothing is staged or applied, whatever happens."""
     for now in EVERYTHING:
-        if now.mode == "observe":
-            assert not {states.STAGE, states.APPLY} & set(step(now, event)[1])
+        if now.mode == "observe" and not now.ordered:  # nothing is ever ordered there
+            assert not {states.STAGE, states.APPLY, states.ORDER} & set(step(now, event)[1])
+            assert not step(now, event)[0].ordered
 
 
 @pytest.mark.parametrize("event", states.EVENTS)
@@ -127,7 +132,7 @@ def test_a_paused_target_does_nothing(event: str) -> None:
 def test_an_apply_is_never_cut_off() -> None:
     """Whatever happens while a plan is applied, by itself or in a window, it is not cancelled."""
     for now, event in itertools.product(EVERYTHING, states.EVENTS):
-        if now.work in {states.APPLY, states.WINDOW}:
+        if now.work in {states.APPLY, states.WINDOW, states.ORDER}:
             assert states.CANCEL not in step(now, event)[1]
 
 
@@ -143,6 +148,8 @@ def test_what_changes_during_a_work_is_looked_at_behind_it() -> None:
         then, actions = step(changed, ending)
         if now.opened:
             assert (then.work, then.again) == (states.WINDOW, True)
+        elif now.ordered:
+            assert (then.work, then.again) == (states.ORDER, True)
         elif now.work == states.WINDOW:
             assert actions[-1] == states.SETTLE
         else:
@@ -160,16 +167,39 @@ def test_a_service_that_starts_comes_before_anything_else() -> None:
             assert (then.work, actions) == (states.WINDOW, (states.WINDOW,))
             continue
         assert then.opened
-        assert (states.CANCEL in actions) == (now.work == states.STAGE and not (now.again or now.opened))
+        untouched = not (now.again or now.opened or now.ordered)
+        assert (states.CANCEL in actions) == (now.work == states.STAGE and untouched)
         behind, begun = step(then, states.BROKEN)
         assert (behind.work, behind.opened) == (states.WINDOW, False)
         assert begun[-1] == states.WINDOW
 
 
+def test_what_a_person_orders_comes_behind_a_window_and_before_all_else() -> None:
+    """At once where nothing is under way, else when that has ended; a look follows, and an order is never repeated."""
+    for now in EVERYTHING:
+        if now.state == states.PAUSED or now.mode == "observe":
+            assert now.ordered or not step(now, states.ORDERED)[0].ordered
+            continue
+        then, actions = step(now, states.ORDERED)
+        if now.work == states.IDLE:
+            assert (then.state, then.work, actions) == (states.APPLYING, states.ORDER, (states.ORDER,))
+        else:
+            assert then.ordered
+            behind, begun = step(then, states.BROKEN)
+            assert behind.work == (states.WINDOW if now.opened else states.ORDER)
+            assert begun[-1] == behind.work
+            assert behind.ordered == now.opened
+            then = behind
+        if then.work == states.ORDER:
+            after, _ = step(then, states.CARRIED_OUT)
+            assert after.work == (states.WINDOW if then.opened else states.LOOK)
+            assert not after.ordered
+
+
 def test_the_database_is_left_alone_when_a_window_has_been_answered() -> None:
     """Whatever a window came to, no look, stage or apply begins with its end."""
     for now, ending in itertools.product(EVERYTHING, states.ENDINGS):
-        if now.work == states.WINDOW and not now.opened:
+        if now.work == states.WINDOW and not (now.opened or now.ordered):
             assert not {states.LOOK, states.STAGE, states.APPLY} & set(step(now, ending)[1])
 
 
@@ -203,7 +233,9 @@ def test_any_story_keeps_the_target_alive(mode: str, story: list[str]) -> None:
         now, _ = step(now, event)
     now, _ = step(now, states.RESUME)
     now, _ = step(now, states.CHANGED)
-    for _ in range(4):  # a work, a window that waits behind it, another one, and the timer behind that
+    for _ in range(
+        5
+    ):  # a work, a window that waits behind it, an order behind that, another one, and the timer
         if now.work == states.LOOK:
             break
         now, actions = step(now, states.BROKEN if now.work != states.IDLE else states.DUE)

@@ -21,7 +21,7 @@ V = "CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT{});"
 def house(tmp_path: Path) -> House:
     house = House(tmp_path)
     house.run(V.format(", gone INT") + "INSERT INTO t VALUES (1, 'x', 5)")
-    house.models(V.format(" NOT NULL, b INT"))
+    house.models(V.format(" NOT NULL, b TEXT"))
     return house
 
 

@@ -85,7 +85,7 @@ def test_an_approval_of_another_plan_is_passed_over(house: House) -> None:
     held(house)
     with session_of(house) as session:
         session.approve(["drop-column"], by="user 1000")
-        house.models(DROPPED.replace(")", ", c TEXT)"))
+        house.models(DROPPED.replace(")", ", c INT)"))
         done = session.apply(allowed_by="a test")
         assert (done["outcome"], [one["code"] for one in done["held"]]) == ("migrated", ["drop-column"])
 
@@ -135,7 +135,7 @@ def test_an_approval_of_a_certain_plan_is_for_no_other(house: House) -> None:
     held(house)
     with session_of(house) as session:
         shown = session.look()["plan_id"]
-        house.models(DROPPED.replace(")", ", c TEXT)"))
+        house.models(DROPPED.replace(")", ", c INT)"))
         with pytest.raises(PlanError) as caught:
             session.approve(["drop-column"], by="user 1000", plan_id=shown)
         assert (caught.value.code, shown in caught.value.what) == ("plan-stale", True)
@@ -151,7 +151,7 @@ def events(house: House) -> list[str]:
     return [record.event for record in records if record.event in {"approved", "withdrawn"}]
 
 
-@pytest.mark.parametrize("meanwhile", [BEFORE, DROPPED.replace(")", ", c TEXT)")], ids=["none", "another"])
+@pytest.mark.parametrize("meanwhile", [BEFORE, DROPPED.replace(")", ", c INT)")], ids=["none", "another"])
 def test_an_approval_does_not_come_back_with_its_plan(house: House, meanwhile: str) -> None:
     """The models there and back: the same plan as before, and the look in between has ended the approval, once, for all."""
     held(house)

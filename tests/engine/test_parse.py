@@ -201,21 +201,25 @@ def test_a_view() -> None:
 
 
 @pytest.mark.parametrize(
-    "head",
+    ("head", "time", "event", "columns"),
     [
-        "BEFORE INSERT ON",
-        "AFTER UPDATE OF a, 'b' ON",
-        "DELETE ON",
-        "INSTEAD OF DELETE ON",
-        "AFTER INSERT ON main .",
+        ("BEFORE INSERT ON", "BEFORE", "INSERT", ()),
+        ("after update OF a, 'b' ON", "AFTER", "UPDATE", ("a", "b")),
+        ("DELETE ON", "BEFORE", "DELETE", ()),
+        ("INSTEAD OF DELETE ON", "INSTEAD OF", "DELETE", ()),
+        ("AFTER INSERT ON main .", "AFTER", "INSERT", ()),
     ],
 )
-def test_a_trigger(head: str) -> None:
-    """Every event and time; the table is the one behind ON, without its schema's name."""
-    definition = f'{head} "the t" FOR EACH ROW WHEN (1) BEGIN SELECT CASE WHEN 1 THEN 2 END; END'
-    tree = parse(f"CREATE TRIGGER x {definition}")
+@pytest.mark.parametrize("each", ["", " FOR EACH ROW"])
+@pytest.mark.parametrize("when", ["", "(1)", 'new."begin" > CASE WHEN new.begin THEN (SELECT 1) END'])
+def test_a_trigger(head: str, time: str, event: str, columns: tuple[str, ...], each: str, when: str) -> None:
+    """Every event and time, BEFORE where none is said; the table is the one behind ON, without its schema's name."""
+    body = "BEGIN SELECT CASE WHEN 1 THEN 2 END; END"
+    condition = f" WHEN {when}" if when else ""
+    tree = parse(f'CREATE TRIGGER x {head} "the t"{each}{condition} {body}')
     assert isinstance(tree, CreateTrigger)
-    assert (tree.name, tree.table, tree.definition) == ("x", "the t", definition)
+    assert (tree.name, tree.table, tree.body) == ("x", "the t", body)
+    assert (tree.time, tree.event, tree.columns, tree.when) == (time, event, columns, when)
 
 
 def test_a_virtual_table() -> None:

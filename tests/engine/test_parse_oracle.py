@@ -8,7 +8,7 @@ from contextlib import closing, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hypothesis import HealthCheck, given, reject, settings
+from hypothesis import given, reject
 from hypothesis import strategies as st
 
 from ddl_texts import ODD_NAMES, MadeTable, create_tables
@@ -23,6 +23,7 @@ from driftengine.dialects.sqlite.tokens import (
     tokenize,
     unquote,
 )
+from support.random_depth import depth
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -188,16 +189,8 @@ def _assert_agrees(connection: sqlite3.Connection, tree: CreateTable) -> None:
     assert any(clause.autoincrement for clause in clauses) == bool(sequence)
 
 
-_settings = settings(
-    max_examples=250,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
-)
-
-
 @given(made=create_tables())
-@_settings
+@depth(250)
 def test_a_table_is_what_sqlite_says_it_is(made: MadeTable) -> None:
     """Columns, types, defaults, keys, foreign keys and options of the tree are those that SQLite's pragmas report."""
     with closing(sqlite3.connect(":memory:")) as connection:
@@ -210,7 +203,7 @@ def test_a_table_is_what_sqlite_says_it_is(made: MadeTable) -> None:
 
 
 @given(made=create_tables(), data=st.data())
-@_settings
+@depth(250)
 def test_an_altered_table_is_still_what_sqlite_says(made: MadeTable, data: st.DataObject) -> None:
     """What SQLite writes when it adds, renames or drops a column, or renames the table, is parsed as well."""
     new_table, new_column = data.draw(
@@ -233,7 +226,7 @@ def test_an_altered_table_is_still_what_sqlite_says(made: MadeTable, data: st.Da
 
 
 @given(made=create_tables(), data=st.data())
-@_settings
+@depth(250)
 def test_a_damaged_text_gives_no_wrong_tree(made: MadeTable, data: st.DataObject) -> None:
     """With a token missing, doubled or moved, the tree is still what SQLite makes of the text, or there is none."""
     tokens = [token.text for token in tokenize(made.sql)]
@@ -271,7 +264,7 @@ def _moved(clause: Clause, by: int) -> Clause:
 
 
 @given(made=create_tables())
-@_settings
+@depth(250)
 def test_spans_are_exact(made: MadeTable) -> None:
     """The text of a clause's span, alone in another table, parses to the same clause; so does that of a column."""
     with closing(sqlite3.connect(":memory:")) as connection:
@@ -314,7 +307,7 @@ _MEMBERS = [
 
 
 @given(made=create_tables(), data=st.data())
-@_settings
+@depth(250)
 def test_an_index_is_what_sqlite_says_it_is(made: MadeTable, data: st.DataObject) -> None:
     """Columns, expressions, order, collation, uniqueness and predicate are those that SQLite reports."""
     members = []

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import HealthCheck, Phase, assume, given, settings
+from hypothesis import assume, given
 
+from support.random_checks import compiles
+from support.random_depth import depth
 from support.random_schemas import Story, stories
-from support.random_stories import compiles, tell
+from support.random_stories import tell
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -125,15 +127,8 @@ def test_a_story_that_once_failed(tmp_path: Path, name: str, journal: str, *, me
     tell(Story(before, after, [(row, ()) for row in rows], journal, met), tmp_path)
 
 
-# Derandomized: the same stories on every run. The seed of `Story` is its text, so a failure prints all that there is.
-@settings(
-    max_examples=EXAMPLES,
-    derandomize=True,
-    database=None,
-    deadline=None,
-    phases=[Phase.explicit, Phase.generate],
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
-)
+# The same stories on every run. A story is plain text, so a failure prints all that there is.
+@depth(EXAMPLES)
 @given(story=stories())
 def test_random_changes_keep_rows_and_end_where_the_models_want(
     tmp_path_factory: pytest.TempPathFactory, story: Story

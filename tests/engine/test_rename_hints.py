@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
-from driftengine.desired import ModelSource
 from support.migrations import House, kinds
+from support.witness import assert_settled
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-BEFORE = "CREATE TABLE person(id INTEGER PRIMARY KEY, phone TEXT); CREATE TABLE note(id INTEGER PRIMARY KEY, body TEXT)"
+BEFORE = "CREATE TABLE person(id INTEGER NOT NULL PRIMARY KEY, phone TEXT); CREATE TABLE note(id INTEGER NOT NULL PRIMARY KEY, body TEXT)"
 MODELS = """
 from sqlalchemy import Column, Integer, MetaData, Table, Text
 
@@ -22,7 +21,7 @@ Table(
     "person", metadata, Column("id", Integer, primary_key=True),
     Column("mobile", Text, nullable=False, default="none", info={"renamed_from": "phone"}),
 )
-Table("remark", metadata, Column("id", Integer, primary_key=True), Column("body", Text), info={"renamed_from": ["note"]})
+Table("remark", metadata, Column("id", Integer, primary_key=True), Column("body", Text), info={"renamed_from": ["memo", "note"]})
 """
 
 
@@ -33,49 +32,43 @@ def house(tmp_path: Path) -> House:
     house.run(BEFORE)
     house.run("INSERT INTO person VALUES (1, '123'); INSERT INTO note VALUES (1, 'x')")
     (tmp_path / "renaming.py").write_text(MODELS, encoding="utf-8")
-    house.settings["models"] = ModelSource(("renaming:metadata",), sys.executable, directory=str(tmp_path))
+    house.settings["models"] = house.spec("renaming:metadata")
     return house
 
 
-def test_a_renamed_column_or_table_is_not_made_anew_beside_its_data(house: House) -> None:
-    """It waits, and the reason is the statement that renames it; nothing is filled with invented values."""
-    before = house.everything()
+def test_a_column_and_a_table_are_renamed(house: House) -> None:
+    """The rest of the difference is done with them, every row is there, and the hints may stay."""
     document = house.apply()
-    assert document["outcome"] == "held"
-    assert sorted(one["code"] for one in document["held"]) == ["drop-column", "rename-waits", "rename-waits"]
-    reasons = " ".join(one["reason"] for one in document["held"])
-    assert 'ALTER TABLE "person" RENAME COLUMN "phone" TO "mobile"' in reasons
-    assert 'ALTER TABLE "note" RENAME TO "remark"' in reasons
-    assert house.everything() == before
-
-
-def test_after_the_renames_the_rest_goes_ahead(house: House) -> None:
-    """Once the database has the new names, what is left of the difference is done as ever, and every row is there."""
-    house.run("ALTER TABLE person RENAME COLUMN phone TO mobile; ALTER TABLE note RENAME TO remark")
-    document = house.apply()
-    assert kinds(document) == ["set_not_null"]
-    assert house.check()["in_sync"]
+    assert sorted(kinds(document)) == ["rename_column", "rename_table", "set_not_null"]
     assert house.ask("SELECT * FROM person") == [(1, "123")]
     assert house.ask("SELECT * FROM remark") == [(1, "x")]
+    assert_settled(house)
 
 
-def test_an_approval_makes_it_anew(house: House) -> None:
-    """Who approves gets a new column, and the old one still waits."""
-    house.apply("rename-waits")
-    assert house.ask("SELECT mobile FROM person") == [("none",)]
-    assert house.ask("SELECT phone FROM person") == [("123",)]
+def test_renamed_by_hand_before(house: House) -> None:
+    """Once the database has the new names, the hints mean nothing more."""
+    house.run("ALTER TABLE person RENAME COLUMN phone TO mobile; ALTER TABLE note RENAME TO remark")
+    assert kinds(house.apply()) == ["set_not_null"]
+    assert_settled(house)
 
 
-def test_the_statement_can_be_pasted_whatever_the_names(house: House) -> None:
-    """A keyword, a blank or a quote in a name is quoted, so that the statement that is shown is one."""
-    house.run('CREATE TABLE "order"(id INTEGER PRIMARY KEY, "the ""old""" TEXT)')
-    columns = """Column("id", Integer, primary_key=True), Column("group", Text, info={"renamed_from": 'the "old"'})"""
+def test_the_configuration_goes_before_the_models(house: House) -> None:
+    """What a person gives for a name counts, not the hint."""
+    house.run("ALTER TABLE person ADD COLUMN cell TEXT; UPDATE person SET cell = '456'")
+    document = house.apply(renames={"person.mobile": "cell"})
+    assert "rename_column" in kinds(document)
+    assert house.ask("SELECT phone, mobile FROM person") == [("123", "456")]
+
+
+def test_names_are_quoted_where_they_must_be(house: House) -> None:
+    """A keyword, a blank or a quote in a name."""
+    house.run(
+        "CREATE TABLE 'order'(id INTEGER NOT NULL PRIMARY KEY, [the \"old\"] TEXT); INSERT INTO 'order' VALUES (1, 'x')"
+    )
+    hint = "info={'renamed_from': 'the \"old\"'}"
+    columns = f'Column("id", Integer, primary_key=True), Column("group", Text, {hint})'
     text = MODELS + f'Table("order", metadata, {columns})\n'
     (house.folder / "renaming.py").write_text(text, encoding="utf-8")
-    [reason] = [
-        one["reason"]
-        for one in house.apply()["held"]
-        if one["table"] == "order" and "rename it by" in one["reason"]
-    ]
-    house.run(reason.partition("rename it by ")[2].partition(", then")[0])
-    assert house.ask("SELECT name FROM pragma_table_info('order')") == [("id",), ("group",)]
+    assert kinds(house.apply()).count("rename_column") == 2
+    assert house.ask('SELECT "group" FROM "order"') == [("x",)]
+    assert_settled(house)

@@ -155,11 +155,25 @@ def test_migrations_go_back_one_at_a_time(house: House) -> None:
     assert caught.value.code == "nothing-to-roll-back"
 
 
-def test_the_next_apply_migrates_again(house: House) -> None:
-    """The models still want what was taken back."""
+def test_what_was_rolled_back_waits_for_a_person(house: House) -> None:
+    """The models still want what was taken back; done again by itself, it would come and go for ever."""
     rolled_back(house)
-    assert house.apply()["outcome"] == "migrated"
+    before = columns(house)
+    for _ in range(2):
+        document = house.apply()
+        assert document["outcome"] == "held"
+        assert [one["code"] for one in document["held"]] == ["rolled-back"]
+        assert columns(house) == before
+    assert house.apply("rolled-back")["outcome"] == "migrated"
     assert columns(house) == ["id", "title", "state"]
+
+
+def test_other_models_end_the_memory_of_a_rollback(house: House) -> None:
+    """What the models want otherwise than what was rolled back goes ahead."""
+    rolled_back(house)
+    house.models(STATED.replace("state", "status"))
+    assert house.apply()["outcome"] == "migrated"
+    assert columns(house) == ["id", "title", "status"]
 
 
 @pytest.mark.parametrize("present", [True, False])

@@ -8,7 +8,16 @@ import pytest
 
 from driftengine.changes import BOTH, DATABASE, Backfill, Difference, Facts
 from driftengine.dialects.sqlite.dialect import SqliteDialect
-from driftengine.risk import ALLOW, HOLD, IGNORE, Judgement, is_ignored, judge
+from driftengine.risk import (
+    ALLOW,
+    HOLD,
+    IGNORE,
+    Judgement,
+    is_ignored,
+    judge,
+    taken_back_before,
+    under_policy,
+)
 from support.schemas import drift_between
 
 if TYPE_CHECKING:
@@ -31,7 +40,7 @@ def judged(
     backfill: Backfill | None = None,
     policy: Mapping[str, str] | None = None,
 ) -> Judgement:
-    return judge(d, facts, backfill, relaxes=DIALECT.relaxes(d), policy=policy)
+    return under_policy(judge(d, facts, backfill, relaxes=DIALECT.relaxes(d)), d, policy or {})
 
 
 def short(judgement: Judgement) -> tuple[str, str, str, bool]:
@@ -99,7 +108,7 @@ KINDS = {
         T.format("a TEXT"), T.format("a TEXT") + " STRICT", ("change_strict", "guarded", "change-strict", False),
     ),
     "STRICT no longer": (
-        T.format("a TEXT") + " STRICT", T.format("a TEXT"), ("change_strict", "safe", "change-strict", False),
+        T.format("a TEXT") + " STRICT", T.format("a TEXT"), ("change_strict", "guarded", "change-strict", False),
     ),
     "new unique": (
         T.format("a"), T.format("a, UNIQUE (a)"), ("add_unique", "guarded", "add-unique", False),
@@ -252,18 +261,82 @@ def test_what_was_changed_by_hand_waits(origin: str, code: str) -> None:
     assert (judgement.code, judgement.risk, judgement.hold) == (code, "safe", True)
 
 
-def test_policy_goes_by_code_and_by_table() -> None:
-    """`hold` stops what is safe, `allow` lets go ahead what is held; a rule for the code comes before the table's."""
-    add = the_difference(*KINDS["new column"][:2])
-    drop = the_difference(*KINDS["column gone"][:2])
-    assert judged(add, policy={"add-column": HOLD}).hold
-    assert judged(add, policy={"t": HOLD}).hold
-    assert not judged(add, policy={"u": HOLD, "drop-column": HOLD}).hold
-    assert not judged(drop, policy={"drop-column": ALLOW}).hold
-    assert not judged(drop, policy={"t": ALLOW}).hold
-    assert judged(drop, policy={"t": ALLOW, "drop-column": HOLD}).hold
-    assert "configuration" in judged(drop, policy={"t": ALLOW}).reason
-    assert "configuration" in judged(add, policy={"t": HOLD}).reason
+COLUMN_GONE = KINDS["column gone"][:2]
+INDEX_GONE = (T.format("a") + "; CREATE INDEX i ON t (a)", T.format("a"))
+
+
+def dropped_column() -> Difference:
+    """A column that the models described once."""
+    return the_difference(*COLUMN_GONE, base=COLUMN_GONE[0])
+
+
+# the policy, and whether an added column, and a dropped one that the models once had, wait under it
+POLICIES = {
+    "none": ({}, False, True),
+    "code held": ({"add-column": HOLD, "drop-column": HOLD}, True, True),
+    "table held": ({"t": HOLD}, True, True),
+    "code allowed": ({"add-column": ALLOW, "drop-column": ALLOW}, False, False),
+    "table allowed": ({"t": ALLOW}, False, False),
+    "another table, another code": ({"u": HOLD, "drop-table": ALLOW}, False, True),
+    "code held, table allowed": ({"t": ALLOW, "add-column": HOLD, "drop-column": HOLD}, True, True),
+    "code allowed, table held": ({"t": HOLD, "add-column": ALLOW, "drop-column": ALLOW}, True, True),
+}
+
+
+@pytest.mark.parametrize("case", POLICIES)
+def test_policy_goes_by_code_and_by_table(case: str) -> None:
+    """`hold` stops what is safe, `allow` lets go ahead what is held; of two words the more careful one counts."""
+    policy, adding, dropping = POLICIES[case]
+    add, drop = (
+        judged(the_difference(*KINDS["new column"][:2]), policy=policy),
+        judged(dropped_column(), policy=policy),
+    )
+    assert (add.hold, drop.hold) == (adding, dropping)
+    assert ("held by the configuration" in add.reason) == adding
+    assert (drop.allowed, "allowed by the configuration" in drop.reason) == (not dropping, not dropping)
+
+
+# what is not done in the database yet, or done by hand; the difference, and the policies that let it go ahead, and that do not
+CAREFUL = {
+    "default by hand": (
+        (T.format("a INT DEFAULT 2"), T.format("a INT DEFAULT 1"), T.format("a INT DEFAULT 1")),
+        [{"changed-in-database": ALLOW}],
+        [{"t": ALLOW}, {"change-default": ALLOW}, {"changed-in-database": ALLOW, "change-default": HOLD}],
+    ),
+    "conflict": (
+        (T.format("a INT DEFAULT 2"), T.format("a INT DEFAULT 3"), T.format("a INT DEFAULT 1")),
+        [{"conflict": ALLOW}],
+        [{"t": ALLOW}, {"changed-in-database": ALLOW}, {"conflict": ALLOW, "t": HOLD}],
+    ),
+    "column by hand": (
+        (T.format("a, b"), T.format("a"), T.format("a")),
+        [{"drop-column": ALLOW, "extra-constraint": ALLOW, "changed-in-database": ALLOW}],
+        [{"drop-column": ALLOW}, {"t": ALLOW}, {"drop-column": ALLOW, "changed-in-database": ALLOW}],
+    ),
+    "column that was never theirs": (
+        (T.format("a, b"), T.format("a"), None),
+        [{"drop-column": ALLOW, "extra-constraint": ALLOW}, {"t": ALLOW, "extra-constraint": ALLOW}],
+        [{"drop-column": ALLOW}, {"t": ALLOW}],
+    ),
+    "unique index by hand": (
+        (T.format("a") + "; CREATE UNIQUE INDEX i ON t (a)", T.format("a"), T.format("a")),
+        [{"extra-constraint": ALLOW, "changed-in-database": ALLOW}],
+        [{"extra-constraint": ALLOW}, {"t": ALLOW}, {"drop-index": ALLOW}],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CAREFUL)
+def test_what_was_done_by_hand_is_allowed_by_its_own_name_alone(case: str) -> None:
+    """A word for the table, or for the kind of change, was meant for what the models do."""
+    (actual, models, base), enough, too_little = CAREFUL[case]
+    (d,) = drift_between(actual, models, base).differences
+    assert d.by_hand
+    assert judged(d).hold
+    for policy in enough:
+        assert not judged(d, policy=policy).hold, policy
+    for policy in too_little:
+        assert judged(d, policy=policy).hold, policy
 
 
 def test_policy_allows_nothing_that_cannot_be_done() -> None:
@@ -273,10 +346,26 @@ def test_policy_allows_nothing_that_cannot_be_done() -> None:
     assert judged(needs_value, policy={"value-needed": ALLOW, "t": ALLOW}).hold
 
 
+def test_what_was_rolled_back_is_allowed_by_that_name() -> None:
+    """And what would be lost when it is done again needs its own word as well."""
+    again = taken_back_before(judged(the_difference(*KINDS["new column"][:2])), "somebody rolled it back")
+    lost = taken_back_before(judged(dropped_column()), "somebody rolled it back")
+    assert (again.code, again.rule, again.hold) == ("rolled-back", "add-column", True)
+    d = dropped_column()
+    assert not under_policy(again, d, {"rolled-back": ALLOW}).hold
+    assert under_policy(again, d, {"t": ALLOW, "add-column": ALLOW}).hold
+    assert under_policy(lost, d, {"rolled-back": ALLOW}).hold
+    assert not under_policy(lost, d, {"rolled-back": ALLOW, "drop-column": ALLOW}).hold
+
+
 def test_policy_ignores_by_code_and_by_table() -> None:
-    """`ignore` for the code or the table leaves the difference alone; other rules do not."""
-    d = the_difference(*KINDS["column gone"][:2])
+    """`ignore` for the code or the table leaves the difference alone, whatever else is said of it."""
+    d = dropped_column()
     judgement = judged(d)
     assert is_ignored(judgement, d, {"drop-column": IGNORE})
     assert is_ignored(judgement, d, {"t": IGNORE})
+    assert is_ignored(judgement, d, {"t": IGNORE, "drop-column": HOLD})
     assert not is_ignored(judgement, d, {"drop-column": HOLD, "u": IGNORE})
+    by_hand = the_difference(INDEX_GONE[1], INDEX_GONE[0], base=INDEX_GONE[0])
+    assert is_ignored(judged(by_hand), by_hand, {"changed-in-database": IGNORE})
+    assert is_ignored(judged(by_hand), by_hand, {"create-index": IGNORE})

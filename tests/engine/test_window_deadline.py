@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from driftengine import ahead
-from driftengine.dialects.sqlite import compare
+from driftengine.dialects.sqlite import compare, rehearsal
 from support.migrations import House
 from support.processes import HOLDER, beside
 from support.stages import reasons, session_of, staged
@@ -29,6 +29,7 @@ from support.windows import (
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from types import ModuleType
 
 
 @pytest.fixture(params=["delete", "wal"])
@@ -147,14 +148,17 @@ def test_a_window_that_closes_while_commit_waits_commits_nothing(tmp_path: Path)
 # --- what ends in the middle
 
 
-@pytest.mark.parametrize("step", ["violations", "compiles", "unsound", "changed_defaults"])
+@pytest.mark.parametrize(
+    ("place", "step"),
+    [(compare, "violations"), (rehearsal, "compiled"), (compare, "unsound"), (compare, "changed_defaults")],
+)
 def test_a_proof_that_was_interrupted_finds_nothing(
-    house: House, monkeypatch: pytest.MonkeyPatch, step: str
+    house: House, monkeypatch: pytest.MonkeyPatch, place: ModuleType, step: str
 ) -> None:
     """The time is over while the copy is looked at: put off, and not blocked by what was only not read to its end."""
     house.models(BEFORE.replace("a TEXT", "a TEXT DEFAULT 'x'"))
     before = house.everything()
-    real = getattr(compare, step)
+    real = getattr(place, step)
     limited = window(1.0)
 
     def slow(*arguments: Any) -> Any:
@@ -162,7 +166,7 @@ def test_a_proof_that_was_interrupted_finds_nothing(
             time.sleep(limited.left_ms() / 1000)
         return real(*arguments)
 
-    monkeypatch.setattr(compare, step, slow)
+    monkeypatch.setattr(place, step, slow)
     with session_of(house) as session:
         done = session.start(limited, allowed_by="a test")
     assert put_off(done)

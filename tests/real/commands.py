@@ -25,7 +25,10 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One database, the models that it should follow, and the folder that driftd works in."""
+    """One database, the models that it should follow, and the folder that driftd works in.
+
+    `models` is a spec, or several with spaces between.
+    """
 
     database: Path
     python: Path
@@ -40,7 +43,8 @@ class Case:
         """`driftd COMMAND … --json` for this database, apart from whatever the machine has configured."""
         arguments = [
             *(sys.executable, "-m", "driftd", *command, "--json"),
-            *("--url", f"sqlite:///{self.database}", "--models", self.models, "--python", str(self.python)),
+            *("--url", f"sqlite:///{self.database}", "--python", str(self.python)),
+            *(word for spec in self.models.split() for word in ("--models", spec)),
         ]
         done = subprocess.run(
             arguments,

@@ -1,5 +1,8 @@
 """Environments for published packages: one per package, version and Python, made once and kept.
 
+Many releases of one package stand on one `ground`: an environment with what they import. A release's own environment
+then holds its package alone and sees the ground through a .pth file, so that ten releases take the room of one.
+
 They live under `${XDG_CACHE_HOME:-~/.cache}/driftd/real/`. A virtual environment is not relocatable (its scripts carry
 its path), so each is built where it stays: under a lock, with a stamp written last. A folder without its stamp is what
 an interrupted build left, and is made anew. A download that fails raises, and so fails the test: nothing is skipped.
@@ -36,24 +39,35 @@ def cache_directory() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "driftd" / "real"
 
 
-def environment(name: str, requirements: Sequence[str], python: str | None = None) -> Path:
+def environment(
+    name: str, requirements: Sequence[str], python: str | None = None, ground: Path | None = None
+) -> Path:
     """The Python of the environment with these requirements, made now if it is not there yet.
 
     Args:
         name: what people read in the folder's name, `optuna-3.6.2` for example.
         requirements: what pip is asked to install, with exact versions.
-        python: the interpreter to build on; None means the one that runs the tests.
+        python: the interpreter to build on; None means the one that runs the tests, or the one behind `ground`.
+        ground: the Python of an environment that this one sees besides; the requirements come without what they
+            require themselves.
 
     Raises:
         EnvironmentBuildError: `venv` or `pip` failed.
     """
-    base = os.path.realpath(python) if python else _base_executable()
-    content = json.dumps({"python": base, "requirements": sorted(requirements)}, sort_keys=True)
+    behind = str(ground) if ground else _base_executable()
+    base = os.path.realpath(python or behind)
+    described = {"python": base, "requirements": sorted(requirements)}
+    if ground:
+        described["ground"] = str(ground)
+    content = json.dumps(described, sort_keys=True)
     folder = cache_directory() / f"{name}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
     executable = folder / "bin" / "python"
     with _lock(folder):
         if not _is_complete(folder, content):
-            _build(folder, executable, requirements, base)
+            if ground is None:
+                _build(folder, executable, requirements, base)
+            else:
+                _build_upon(ground, folder, executable, requirements)
             (folder / STAMP).write_text(content)
     return executable
 
@@ -120,6 +134,22 @@ def _build(folder: Path, executable: Path, requirements: Sequence[str], base: st
     if requirements:
         pip = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input")
         _run(str(executable), *pip, *requirements)
+
+
+def _build_upon(ground: Path, folder: Path, executable: Path, requirements: Sequence[str]) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    _run(str(ground), "-m", "venv", "--without-pip", str(folder))
+    below, own = _site_packages(ground), _site_packages(executable)
+    # Wheels alone, and whatever Python they name: an old release may say that it does not know this one, and run.
+    pip = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", "--no-deps")
+    wheels = ("--only-binary", ":all:", "--ignore-requires-python")
+    _run(str(ground), *pip, *wheels, "--target", str(own), *requirements)
+    (own / "ground.pth").write_text(f"{below}\n", encoding="utf-8")
+
+
+def _site_packages(python: Path) -> Path:
+    ask = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    return Path(subprocess.check_output([python, "-c", ask], text=True).strip())
 
 
 def _run(*command: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import sqlite3
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ class Shape:
         frozenset[Row]
     ]  # each a set of (parent, column, parent column, on update, on delete)
     uniques: frozenset[frozenset[str]]  # column sets, by constraint or by unique index
-    checks: int  # how many CHECK clauses the stored text holds
+    checks: frozenset[str]  # the CHECK clauses of the stored text, in lower case and without white space
     autoincrement: bool
 
 
@@ -60,7 +61,7 @@ def shape(database: Path, table: str) -> Shape:
             columns=_columns(connection, table),
             foreign_keys=_foreign_keys(connection, table),
             uniques=_uniques(connection, table),
-            checks=_text(connection, table).upper().count("CHECK"),
+            checks=frozenset(_checks(_text(connection, table))),
             autoincrement="AUTOINCREMENT" in _text(connection, table).upper(),
         )
 
@@ -68,6 +69,16 @@ def shape(database: Path, table: str) -> Shape:
 def _text(connection: sqlite3.Connection, table: str) -> str:
     row = connection.execute("SELECT sql FROM sqlite_schema WHERE name = ?", (table,)).fetchone()
     return str(row[0])
+
+
+def _checks(sql: str) -> Iterator[str]:
+    """What stands in the parentheses of each CHECK. Texts with parentheses in quotes do not occur here."""
+    for found in re.finditer(r"\bCHECK\s*\(", sql, re.IGNORECASE):
+        depth, end = 1, found.end()
+        while depth:
+            depth += {"(": 1, ")": -1}.get(sql[end], 0)
+            end += 1
+        yield re.sub(r"[\s\"]", "", sql[found.end() : end - 1]).lower()
 
 
 def _columns(connection: sqlite3.Connection, table: str) -> frozenset[Row]:
@@ -123,7 +134,15 @@ def problems(database: Path) -> list[Row]:
     """What integrity_check and foreign_key_check report; empty when the database is sound."""
     with reading(database) as connection:
         integrity = [row for row in connection.execute("PRAGMA integrity_check") if row != ("ok",)]
-        return integrity + connection.execute("PRAGMA foreign_key_check").fetchall()
+        return integrity + [row for table in tables(database) for row in _violations(connection, table)]
+
+
+def _violations(connection: sqlite3.Connection, table: str) -> list[Row]:
+    """Table by table: where one refers to what is no key, the check of the whole database raises."""
+    try:
+        return connection.execute("SELECT * FROM pragma_foreign_key_check(?)", (table,)).fetchall()
+    except sqlite3.OperationalError as error:
+        return [(str(error),)]
 
 
 def journal_mode(database: Path) -> str:
@@ -145,3 +164,25 @@ def copied(source: Path, target: Path) -> Path:
         origin.backup(copy)
         copy.execute(f"PRAGMA journal_mode={mode}")
     return target
+
+
+def sequences(database: Path) -> dict[str, int]:
+    """Where the AUTOINCREMENT tables stand."""
+    with reading(database) as connection:
+        if not connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'sqlite_sequence'").fetchone():
+            return {}
+        return dict(connection.execute("SELECT name, seq FROM sqlite_sequence"))
+
+
+def indexes(database: Path, table: str) -> list[Row]:
+    """What each index made by CREATE INDEX does: unique, its predicate's presence, and its parts in order."""
+    with reading(database) as connection:
+        listed = connection.execute(
+            "SELECT name, \"unique\", partial FROM pragma_index_list(?) WHERE origin = 'c'", (table,)
+        ).fetchall()
+        return [(unique, partial, _parts_of(connection, name)) for name, unique, partial in listed]
+
+
+def _parts_of(connection: sqlite3.Connection, index: str) -> Row:
+    rows = connection.execute('SELECT name, "desc", coll FROM pragma_index_xinfo(?) WHERE key', (index,))
+    return tuple(rows.fetchall())

@@ -40,6 +40,10 @@ class House:
         """Writes the models."""
         (self.folder / "models.sql").write_text(sql, encoding="utf-8")
 
+    def spec(self, *specs: str) -> ModelSource:
+        """Models that are modules in the house's folder."""
+        return ModelSource(specs, sys.executable, directory=str(self.folder))
+
     def run(self, sql: str) -> None:
         """What the service does: its own connection, foreign keys on."""
         with closing(sqlite3.connect(self.database, isolation_level=None)) as connection:

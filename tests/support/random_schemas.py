@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from hypothesis import strategies as st
 
@@ -19,11 +19,15 @@ from support.shapes import (
     Speller,
     Table,
     mended,
+    rename_column,
+    rename_table,
     sql_of,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+T = TypeVar("T")
 
 TABLES = ["t", "Order", "two words", "é", 'say "hi"']
 COLUMNS = ["a", "b", "c d", "Group", "it's", "x_1"]
@@ -65,10 +69,17 @@ GAPS = [" ", " ", "\n  ", "\t", " /* it's, ( */ ", ' -- a "note"\n ']
 CONFLICTS = ["", "", "", "", " ON CONFLICT IGNORE", " ON CONFLICT REPLACE"]
 
 
+class Draw(Protocol):
+    """What both a composite strategy and a step of a state machine draw with."""
+
+    def __call__(self, strategy: st.SearchStrategy[T], /) -> T:
+        """A value."""
+
+
 class Maker:
     """Draws schemas and edits."""
 
-    def __init__(self, draw: st.DrawFn) -> None:
+    def __init__(self, draw: Draw) -> None:
         self.draw = draw
 
     def pick(self, options: list[Any]) -> Any:
@@ -134,15 +145,32 @@ class Maker:
             add(shape)
         return mended(shape)
 
-    def edited(self, shape: Shape) -> Shape:
+    def edited(self, shape: Shape, most: int = 4) -> Shape:
         """The schema after one to four edits."""
         shape = copy.deepcopy(shape)
-        for edit in self.draw(st.lists(st.sampled_from(self.edits()), min_size=1, max_size=4)):
+        for edit in self.draw(st.lists(st.sampled_from(self.edits()), min_size=1, max_size=most)):
             edit(shape)
             if not shape.tables:
                 shape.tables.append(self.table("t"))
             mended(shape)
         return shape
+
+    def renamed(self, shape: Shape) -> tuple[Shape, dict[str, str]]:
+        """The schema with a table or a column under another name, and the hint that says so; none where no name is free."""
+        shape = copy.deepcopy(shape)
+        table = self._table(shape)
+        if self.maybe(2):
+            free, old = [name for name in TABLES if shape.table(name) is None], table.name
+            if not free:
+                return shape, {}
+            rename_table(shape, old, self.pick(free))
+            return shape, {table.name: old}
+        free, old = [name for name in COLUMNS if table.column(name) is None], self.pick(table.columns).name
+        if not free:
+            return shape, {}
+        new = self.pick(free)
+        rename_column(shape, table, old, new)
+        return shape, {f"{table.name}.{new}": old}
 
     def edits(self) -> list[Callable[[Shape], None]]:
         """Every edit there is."""
@@ -354,17 +382,18 @@ def stories(draw: st.DrawFn) -> Story:
     maker = Maker(draw)
     shape = maker.shape()
     after = maker.edited(shape)
-    rows = list(_rows(maker, shape))
+    rows = list(rows_for(maker, shape))
     journal = maker.pick(["wal", "delete"])
     met = not maker.maybe(2)
     respelled = maker.speller() if maker.maybe(1) else None
     speller = maker.speller()
     before = sql_of(shape, copy.deepcopy(speller))
-    by_hand = tuple(_by_hand(maker, shape)) if maker.maybe(1) else ()
+    by_hand = tuple(changes_by_hand(maker, shape)) if maker.maybe(1) else ()
     return Story(before, sql_of(after, respelled or speller), rows, journal, met, by_hand)
 
 
-def _by_hand(maker: Maker, shape: Shape) -> Iterator[str]:
+def changes_by_hand(maker: Maker, shape: Shape) -> Iterator[str]:
+    """What somebody does to the database beside the models; not all of it can be done."""
     table = maker.pick(shape.tables)
     # In double quotes the name of a column that is gone would be a string.
     name, column = quote(table.name), f"[{maker.pick(table.columns).name}]"
@@ -391,7 +420,8 @@ def _by_hand(maker: Maker, shape: Shape) -> Iterator[str]:
     yield from maker.some(offered, 1, 3)
 
 
-def _rows(maker: Maker, shape: Shape) -> Iterator[tuple[str, tuple[Any, ...]]]:
+def rows_for(maker: Maker, shape: Shape) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    """Rows for every table, and changes of rows that may be there; what the schema refuses is the service's own fault."""
     for table in shape.tables:
         columns = [column for column in table.columns if not column.generated]
         listed = ", ".join(quote(column.name) for column in columns)
@@ -404,3 +434,17 @@ def _rows(maker: Maker, shape: Shape) -> Iterator[tuple[str, tuple[Any, ...]]]:
                 for column in columns
             )
             yield f"INSERT OR IGNORE INTO {quote(table.name)} ({listed}) VALUES ({marks})", values
+
+
+def changes_of_rows(maker: Maker, shape: Shape) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    """Updates and deletes of rows that may be there."""
+    table = maker.pick(shape.tables)
+    name, column = quote(table.name), quote(maker.pick(table.columns).name)
+    for _ in range(maker.draw(st.integers(0, 2))):
+        if maker.maybe():
+            yield f"DELETE FROM {name} WHERE {column} IS ?", (maker.pick(VALUES),)
+        else:
+            yield (
+                f"UPDATE OR IGNORE {name} SET {column} = ? WHERE {column} IS ?",
+                (maker.pick(VALUES), maker.pick(VALUES)),
+            )

@@ -6,8 +6,12 @@ Texts are spelled in many ways: quotes, gaps and comments go round in cycles, so
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from driftengine.dialects.sqlite.tokens import fold, quote
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 STRICT_TYPES = ["INTEGER", "INT", "TEXT", "BLOB", "REAL", "ANY"]
 STRICT_DEFAULTS = ["NULL", "1", "'1'"]
@@ -91,7 +95,7 @@ class Speller:
     """Writes names and gaps in turn in many ways."""
 
     def __init__(self, styles: list[str], gaps: list[str]) -> None:
-        self._styles = styles
+        self.styles = styles
         self._gaps = gaps
         self._turns = [
             0,
@@ -104,7 +108,7 @@ class Speller:
 
     def name(self, name: str) -> str:
         """The name in the next style that it allows."""
-        style = self._next(0, self._styles)
+        style = self._next(0, self.styles)
         if style == "bare" and name in {"t", "a", "b", "x_1", "é"}:
             return name
         if style == "[":
@@ -257,3 +261,66 @@ def _stands(shape: Shape, table: str, column: str) -> bool:
 def _index_stands(shape: Shape, index: Index) -> bool:
     columns = [column for _, column in index.parts] + ([index.where[1]] if index.where[0] else [])
     return all(_stands(shape, index.table, column) for column in columns)
+
+
+def rename_table(shape: Shape, old: str, new: str) -> None:
+    """Another name for a table, also wherever it is named."""
+
+    def named(name: str) -> str:
+        return new if fold(name) == fold(old) else name
+
+    for table in shape.tables:
+        table.name = named(table.name)
+        table.foreign_keys = [
+            (local, named(parent), far, actions, name)
+            for local, parent, far, actions, name in table.foreign_keys
+        ]
+        for column in table.columns:
+            if column.reference:
+                column.reference = (named(column.reference[0]), *column.reference[1:])
+    for index in shape.indexes:
+        index.table = named(index.table)
+    for one in (*shape.views, *shape.triggers):
+        one.table = named(one.table)
+
+
+def rename_column(shape: Shape, table: Table, old: str, new: str) -> None:
+    """Another name for a column, also wherever it is named."""
+
+    def named(name: str) -> str:
+        return new if fold(name) == fold(old) else name
+
+    def listed(names: list[str]) -> list[str]:
+        return [named(name) for name in names]
+
+    if table.key:
+        table.key = (listed(table.key[0]), *table.key[1:])
+    table.uniques = [(listed(columns), conflict) for columns, conflict in table.uniques]
+    table.checks = [(name, template, named(column)) for name, template, column in table.checks]
+    for column in table.columns:
+        column.name = named(column.name)
+        if column.generated:
+            template, read, stored = column.generated
+            column.generated = (template, named(read), stored)
+    for child in shape.tables:
+        _point_anew(child, table, named)
+    for index in shape.indexes:
+        if fold(index.table) == fold(table.name):
+            index.parts = [(template, named(column)) for template, column in index.parts]
+            index.where = (index.where[0], named(index.where[1]))
+    for one in (*shape.views, *shape.triggers):
+        if fold(one.table) == fold(table.name):
+            one.column = named(one.column)
+
+
+def _point_anew(child: Table, parent: Table, named: Callable[[str], str]) -> None:
+    """The foreign keys of a child of the table, or of the table itself, one of whose columns has another name."""
+    keys = child.foreign_keys
+    child.foreign_keys = []
+    for local, name, far, actions, label in keys:
+        ours = [named(column) for column in local] if child is parent else local
+        theirs = [named(column) for column in far] if fold(name) == fold(parent.name) else far
+        child.foreign_keys.append((ours, name, theirs, actions, label))
+    for column in child.columns:
+        if column.reference and fold(column.reference[0]) == fold(parent.name):
+            column.reference = (column.reference[0], named(column.reference[1]), column.reference[2])

@@ -90,7 +90,7 @@ def test_what_json_cannot_say_is_not_sent() -> None:
         ({"command": 7}, "bad-request", "not a string"),
         ({"command": "statsu"}, "unknown-command", 'the nearest is "status"'),
         ({"command": "STATUS"}, "unknown-command", 'the nearest is "status"'),
-        ({"command": "zzz"}, "unknown-command", "the commands are approve, check"),
+        ({"command": "zzz"}, "unknown-command", "the commands are adopt, approve, check"),
         ({"command": "x" * 60_000}, "unknown-command", "the commands are"),
     ],
 )
@@ -140,7 +140,8 @@ def test_null_counts_as_not_given() -> None:
 def test_who_needs_to_write() -> None:
     """What changes something needs the right to; `check` does as soon as it loads the models."""
     writing = {name for name, command in COMMANDS.items() if command.needs_writing({})}
-    assert writing == {"stage", "approve", "pause", "resume", "reload", "window"}
+    orders = {"rollback", "revert", "adopt"}
+    assert writing == {"stage", "approve", "pause", "resume", "reload", "window"} | orders
     assert COMMANDS["check"].needs_writing({"fresh": True})
     assert not COMMANDS["check"].needs_writing({"fresh": False})
 

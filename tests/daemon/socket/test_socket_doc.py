@@ -15,6 +15,7 @@ from driftd.protocol import COMMANDS, LIMITS
 from driftd.server import Handler
 from driftd.socket_file import LONGEST_PATH
 from driftd.windows import closed
+from driftengine.errors import HistoryError
 from support.sidecars import house, make, running
 from support.socket_examples import PAGE, differs, examples, replay
 from support.sockets import DAEMON, Wire, answering, serving, silent, socket_folder
@@ -75,6 +76,7 @@ ENTRY = {
     "stage": None,
     "last_migration": None,
     "last_window": None,
+    "accepted": 0,
     "unmanaged": 0,
     "unsupported": [],
     "watching": {"files": 1, "folders": 1, "polled": []},
@@ -125,6 +127,24 @@ RECORDED: dict[str, dict[str, Any]] = {
         "variables": {"DRIFTD_TARGETS_APP_URL": None, "DRIFTD_URL": None},
     },
     "version": VERSION,
+    "adopt": {
+        **HEAD,
+        "outcome": "adopted",
+        "adopted": [{"object": "column", "table": "task", "name": "legacy", "change": "remove"}],
+        "left": [],
+        "warnings": [],
+    },
+    "revert": {
+        **HEAD,
+        "outcome": "up_to_date",
+        "operations": 0,
+        "applied": [],
+        "held": [],
+        "blocked": [],
+        "dry_run": True,
+        "migration_id": None,
+        "error": None,
+    },
 }
 
 
@@ -137,7 +157,17 @@ def path() -> Iterator[Path]:
 def recorded() -> dict[str, Handler]:
     """A handler for each command that answers as a daemon has."""
     handlers = {name: Handler(answering(result)) for name, result in RECORDED.items()}
-    return {**handlers, "events": Handler(silent, stream=True), "window": Handler(nobody_starts)}
+    return {
+        **handlers,
+        "events": Handler(silent, stream=True),
+        "window": Handler(nobody_starts),
+        "rollback": Handler(nothing_done_yet),
+    }
+
+
+async def nothing_done_yet(_request: Request) -> dict[str, Any]:
+    """What a daemon answers whose target has never been migrated."""
+    raise HistoryError("there is no migration to roll back", code="nothing-to-roll-back", why="it names none")
 
 
 async def nobody_starts(_request: Request) -> dict[str, Any]:

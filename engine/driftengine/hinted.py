@@ -54,6 +54,9 @@ def renames_wanted(
     former name the models still describe is none, unless that moves on itself. `done` are identities with former names of
     exchanges that have been carried out: nothing else tells that. Raises PlanError (`rename-unknown`, `rename-unclear`).
     """
+    hints = tuple(hint for hint in hints if hint.renamed_from)
+    if not hints and not given:
+        return Wanted()
     wishes = _wishes(wanted, hints, given)
     tables = {place[0]: olds for place, olds in wishes.items() if not place[1]}
     names = {key: table.name for key, table in actual.tables.items()}

@@ -13,6 +13,7 @@ import secrets
 import uuid
 import zlib
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 from driftengine import journal
@@ -118,6 +119,7 @@ def encode(entry: Entry, *, row_id: int, previous: str) -> Row:
     return replace(row, hash=row_hash(row))
 
 
+@lru_cache(maxsize=64)
 def decode(row: Row) -> Entry:
     """The entry in a row. Raises HistoryError (`history-unreadable`, `history-newer`)."""
     try:

@@ -25,7 +25,7 @@ CHANGES: dict[str, Callable[[BatchOperations], None]] = {
     "NOT NULL set": lambda b: b.alter_column("note", nullable=False, existing_type=sa.Text()),
     "CHECK added": lambda b: b.create_check_constraint("ck_note", "length(note) < 1000"),
     "foreign key added": lambda b: b.create_foreign_key("fk_second", "owner", ["second_id"], ["id"]),
-    "rebuild (type)": lambda b: b.alter_column("amount", type_=sa.Text(), existing_type=sa.Integer()),
+    "rebuild (type)": lambda b: b.alter_column("second_id", type_=sa.Text(), existing_type=sa.Integer()),
 }
 
 

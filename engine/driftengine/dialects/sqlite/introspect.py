@@ -75,9 +75,14 @@ def understand(stored: Iterable[StoredObject], shadows: Mapping[str, str] | None
 
     SQLite's own objects and driftd's history are left out.
     """
-    stored = tuple(stored)
+    return _understood(tuple(stored), tuple(sorted((shadows or {}).items())))
+
+
+@lru_cache(maxsize=16)
+def _understood(stored: tuple[StoredObject, ...], told: tuple[tuple[str, str], ...]) -> Schema:
+    """The same rows are asked about again and again: as base, as what the models want, as what is there."""
     rows = [row for row in stored if row.sql and not _internal(row)]
-    shadows = {**_shadows_by_rule(rows), **(shadows or {})}
+    shadows = {**_shadows_by_rule(rows), **dict(told)}
     tables: dict[str, Table] = {}
     virtual: dict[str, VirtualTable] = {}
     for row in rows:

@@ -54,42 +54,43 @@ _NO_FUNCTION = frozenset(
 _BUILT_IN = frozenset({"BINARY", "NOCASE", "RTRIM"})
 _ALWAYS_THERE = frozenset({"cast", "raise"})
 
-_COLUMNS = """
-SELECT m.name, x.name, x.type, x."notnull", x.pk, x.hidden
-FROM main.sqlite_schema AS m, pragma_table_xinfo(m.name, 'main') AS x
-WHERE m.type = 'table' ORDER BY m.name, x.cid
-"""
+_COLUMNS = "SELECT name, type, \"notnull\", pk, hidden FROM pragma_table_xinfo(?, 'main') ORDER BY cid"
 _FOREIGN_KEYS = """
-SELECT m.name, f.id, f."table", f."from", f."to", f.on_update, f.on_delete
-FROM main.sqlite_schema AS m, pragma_foreign_key_list(m.name, 'main') AS f
-WHERE m.type = 'table' ORDER BY m.name, f.id, f.seq
+SELECT id, "table", "from", "to", on_update, on_delete FROM pragma_foreign_key_list(?, 'main') ORDER BY id, seq
 """
+_JUDGED = 4096  # texts
+
+
+class _Judged:
+    """What was found of a table by its name and its text: the pragmas read nothing else."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[str, str], str] = {}
+
+    def problem(self, connection: sqlite3.Connection, table: Table) -> str:
+        """What the pragmas say otherwise, or ""."""
+        place = table.name, table.sql
+        if place not in self._found:
+            columns = tuple(connection.execute(_COLUMNS, (table.name,)))
+            keys = tuple(connection.execute(_FOREIGN_KEYS, (table.name,)))
+            if len(self._found) >= _JUDGED:
+                self._found.clear()
+            self._found[place] = _disagreement(table, columns, keys)
+        return self._found[place]
+
+
+_judged = _Judged()
 
 
 def pragma_problems(connection: sqlite3.Connection, schema: Schema) -> dict[str, str]:
     """By table key: what PRAGMA table_xinfo or foreign_key_list says otherwise than the parsed DDL."""
-    columns = _grouped(connection, _COLUMNS)
-    keys = _grouped(connection, _FOREIGN_KEYS)
-    problems: dict[str, str] = {}
-    for key, table in schema.tables.items():
-        problem = _disagreement(table, tuple(columns.get(key, ())), tuple(keys.get(key, ())))
-        if problem and not table.problem:
-            problems[key] = problem
-    return problems
-
-
-def _grouped(connection: sqlite3.Connection, query: str) -> dict[str, list[tuple[object, ...]]]:
-    groups: dict[str, list[tuple[object, ...]]] = {}
-    for name, *rest in connection.execute(query):
-        groups.setdefault(fold(name), []).append(tuple(rest))
-    return groups
+    found = {key: _judged.problem(connection, t) for key, t in schema.tables.items() if not t.problem}
+    return {key: problem for key, problem in found.items() if problem}
 
 
 def _disagreement(
     table: Table, columns: tuple[tuple[object, ...], ...], keys: tuple[tuple[object, ...], ...]
 ) -> str:
-    if table.problem:
-        return ""
     parsed = [_as_pragma(table, column) for column in table.columns]
     actual = [_told(table, *row) for row in columns]  # type: ignore[arg-type]  # rows of table_xinfo
     if parsed != actual:

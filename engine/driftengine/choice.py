@@ -60,7 +60,7 @@ class Choice:
         return replace(
             self,
             operations=rehearsal.chosen,
-            held=(*self.held, *stranded),
+            held=tuple(o for o in (*self.held, *stranded) if o.number not in rehearsal.along),
             blocked=(*self.blocked, *rehearsal.blocked),
             settled=None if rehearsal.chosen else BLOCKED,
         )

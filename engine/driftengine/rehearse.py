@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from driftengine.changes import REBUILD, RENAME, Offending, Script, rename_of
+from driftengine.changes import REBUILD, REMOVE, RENAME, Offending, Script, rename_of
 from driftengine.dialects.base import Rehearsed
 from driftengine.errors import RehearsalError
 from driftengine.operations import closed, in_copy
@@ -39,12 +39,16 @@ class Blocked:
 
 @dataclass(frozen=True, slots=True)
 class Rehearsal:
-    """What went through, the script that did it, and what was set aside on the way."""
+    """What went through, the script that did it, and what was set aside on the way.
+
+    `along` are the numbers of what nobody had chosen, and is done all the same: a constraint over a column that goes.
+    """
 
     chosen: tuple[Operation, ...]
     script: Script
     outcome: Rehearsed
     blocked: tuple[Blocked, ...]
+    along: frozenset[int] = frozenset()
 
 
 def rehearse(
@@ -70,9 +74,9 @@ def rehearse(
     while left:
         went, script, outcome = stand.run(left)
         if outcome.ok:
-            undone = _undone(dialect, survey, went, outcome)
+            undone, along = _undone(dialect, survey, went, outcome)
             if not undone:
-                return Rehearsal(went, script, outcome, tuple(blocked))
+                return Rehearsal(went, script, outcome, tuple(blocked), along)
             blocked += [Blocked(o, UNDONE) for o in went if o.number in undone]
             left = _without(left, undone)
             continue
@@ -142,9 +146,12 @@ def _without(operations: Sequence[Operation], numbers: set[int]) -> tuple[Operat
     return tuple(o for o in operations if o.number in kept)
 
 
-def _undone(dialect: Dialect, survey: Survey, went: Sequence[Operation], outcome: Rehearsed) -> set[int]:
-    """The operations whose difference is still there after they ran: what is called migrated has come about.
+def _undone(
+    dialect: Dialect, survey: Survey, went: Sequence[Operation], outcome: Rehearsed
+) -> tuple[set[int], frozenset[int]]:
+    """The operations whose difference is still there after they ran, and those that were done along with them.
 
+    What is called migrated has come about.
     Two differences may share a name (two CHECKs over one column), so those that were left out are counted off first.
     """
     numbers = {o.number for o in went}
@@ -155,9 +162,19 @@ def _undone(dialect: Dialect, survey: Survey, went: Sequence[Operation], outcome
     ]
     after = compared(dialect, survey.wanted, dialect.understand(outcome.expected), None, (), waiting)
     left = Counter(difference.identity for difference in after.differences)
+    # Without a base a comparison tells of removals inside a table alone.
+    inside = {"unique", "check", "foreign_key"}
+    along = frozenset(
+        o.number
+        for o in survey.plan.operations
+        if o.number not in numbers
+        and o.difference.change == REMOVE
+        and o.difference.object in inside
+        and not left[o.difference.identity]
+    )
     left -= Counter(o.difference.identity for o in survey.plan.operations if o.number not in numbers)
     left -= Counter(d.identity for d in (*survey.drift.accepted, *survey.drift.ignored))
-    return {o.number for o in went if left[o.difference.identity] > 0}
+    return {o.number for o in went if left[o.difference.identity] > 0}, along
 
 
 def _as_copy(operation: Operation) -> Operation:

@@ -120,3 +120,13 @@ def test_policy_does_not_drop_what_may_be_renamed(renamed: House, policy: dict[s
     assert renamed.ask("SELECT a FROM t ORDER BY id") == [("x",), ("y",)]
     done = renamed.apply(policy={"drop-column": "allow", "rename-suspected": "allow"})
     assert {"a", "a2"} <= {o["name"] for o in done["applied"]}
+
+
+def test_a_constraint_that_goes_with_its_column_is_not_left_as_held(tmp_path: Path) -> None:
+    """It was over the column alone: whoever approves the column's drop has nothing more to say."""
+    house = House(tmp_path)
+    house.run("CREATE TABLE t (id INTEGER PRIMARY KEY, b INT UNIQUE); INSERT INTO t VALUES (1, 2)")
+    house.models("CREATE TABLE t (id INTEGER PRIMARY KEY)")
+    document = house.apply("drop-column")
+    assert (document["outcome"], document["held"]) == ("migrated", [])
+    assert house.check()["in_sync"]

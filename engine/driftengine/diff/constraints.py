@@ -24,13 +24,19 @@ def constraint_differences(sides: Sides, wanted: Table, table: Table) -> Iterato
     yield from _paired(
         sides, table, "check", _without(wanted.checks, table.checks), _without(table.checks, wanted.checks)
     )
-    yield from _paired(
-        sides,
-        table,
-        "foreign_key",
-        _without(wanted.foreign_keys, table.foreign_keys),
-        _without(table.foreign_keys, wanted.foreign_keys),
-    )
+    wanted_keys, keys = (tuple(_resolved(sides, key) for key in one.foreign_keys) for one in (wanted, table))
+    yield from _paired(sides, table, "foreign_key", _without(wanted_keys, keys), _without(keys, wanted_keys))
+
+
+def _resolved(sides: Sides, key: ForeignKey) -> ForeignKey:
+    """With the parent's primary key where REFERENCES names no column; a parent that only one side has counts for both."""
+    parent = sides.actual.tables.get(key.parent) or sides.desired.tables.get(key.parent)
+    if key.parent_columns or parent is None or parent.primary_key is None:
+        return key
+    columns = parent.primary_key.columns
+    if len(columns) != len(key.columns):
+        return key
+    return replace(key, pairs=frozenset(zip(key.columns, columns, strict=True)))
 
 
 def _without(items: Iterable[Constraint], others: Iterable[Constraint]) -> list[Constraint]:

@@ -348,3 +348,14 @@ def test_constraints_that_follow_each_other_without_commas(house: House) -> None
     with pytest.raises(sqlite3.IntegrityError):
         house.run("INSERT INTO t VALUES (4, 1, 4)")
     assert "-- about a" in house.stored("t")
+
+
+@pytest.mark.parametrize("spelled", ["", "(id)"])
+def test_a_key_whose_parent_is_only_coming_is_no_difference(house: House, spelled: str) -> None:
+    """REFERENCES without a column means the parent's primary key, also while only the models have the parent."""
+    house.run("CREATE TABLE c (a REFERENCES p ON DELETE CASCADE)")
+    house.models(
+        f"CREATE TABLE c (a REFERENCES p{spelled} ON DELETE CASCADE); CREATE TABLE p (id INTEGER PRIMARY KEY)"
+    )
+    assert kinds(house.apply()) == ["create_table"]
+    assert house.check()["in_sync"]

@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 JOBS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint types layers unit test-real bench probes fuzz clean
+.PHONY: help venv demo test lint types layers unit test-real real-table bench probes fuzz clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -42,6 +42,9 @@ unit: $(STAMP)
 
 test-real: $(STAMP)  ## against published packages (downloads them once)
 	@"$(BIN)/python" -m pytest -m real tests
+
+real-table: $(STAMP)  ## write docs/real-packages.md anew from published packages (half an hour)
+	@cd tests && "../$(BIN)/python" -m real.table
 
 bench: $(STAMP)  ## measure, as ratios beside Alembic (downloads packages once)
 	@"$(BIN)/python" -m pytest -m bench -s tests/bench

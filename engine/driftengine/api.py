@@ -116,9 +116,7 @@ def _compared(target: Target, known: Desired | None, memory: Path | None) -> Doc
         timings = {"probe": probe, **found.timings_ms, "total": _milliseconds_since(started)}
         document = documents.check(target, database.name, found, timings)
         # Asked again: somebody may have changed the database in between.
-        # What the configuration ignores may be judged by the rows too.
-        certain = found.in_step and not found.plan.ignored
-        if memory is not None and question and certain and answers.ask(target, asked) == question:
+        if memory is not None and question and found.certain and answers.ask(target, asked) == question:
             answers.remember(memory, question, document, recorded=found.recorded)
         return {**document, "models": "remembered" if known else "probed"}
 
@@ -313,11 +311,13 @@ def history_verify(target: Target) -> Document:
         return {**head(target, database), "ok": not problems, "entries": len(rows), "problems": problems}
 
 
-def adopt(target: Target, words: Sequence[str] = (), *, allowed_by: str = "") -> Document:
+def adopt(
+    target: Target, words: Sequence[str] = (), *, allowed_by: str = "", desired: Desired | None = None
+) -> Document:
     """Agrees to what somebody changed in the database by hand; see `moved.adopt`. Raises DriftError."""
     from driftengine import moved
 
-    return moved.adopt(target, words, allowed_by=allowed_by)
+    return moved.adopt(target, words, allowed_by=allowed_by, desired=desired)
 
 
 def revert(

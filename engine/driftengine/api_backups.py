@@ -81,11 +81,17 @@ def backup_list(target: Target) -> Document:
     from driftengine import backup as backups
 
     with closing(open_target(target)) as database:
-        folder = folder_of(target, database)
+        folder, needed = (
+            folder_of(target, database),
+            frozenset(_pinned(database, folder_of(target, database))),
+        )
         return {
             **head(target, database),
             "folder": str(folder),
-            "backups": [one.as_document() for one in backups.list_backups(folder)],
+            "backups": [
+                {**one.as_document(), "pinned": one.pinned or one.id in needed}
+                for one in backups.list_backups(folder)
+            ],
             "problems": list(backups.strays(folder)),
         }
 

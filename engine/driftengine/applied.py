@@ -81,7 +81,8 @@ class Applied:
 def without_applying(found: Survey, choice: Choice) -> Applied:
     """The result as far as it is known without applying anything."""
     outcome = choice.settled or MIGRATED
-    error = in_use(len(choice.in_use)) if outcome == DEFERRED else None
+    command = "rollback" if found.kind == "rollback" else "apply"
+    error = in_use(len(choice.in_use), command) if outcome == DEFERRED else None
     return Applied(
         outcome, found.plan, choice.operations, choice.held, choice.blocked, error=error, in_use=choice.in_use
     )

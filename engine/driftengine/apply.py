@@ -195,7 +195,8 @@ class Applier:
         """True when it is what is asked for now, and its backup is still there: anybody may prune."""
         try:
             # Rows may have come between the look that counted the approvals and the mark of the stage.
-            approved = approved_by(prepared.found, self._approvals(database, prepared.found))
+            with database.until(self._deadline_at):
+                approved = approved_by(prepared.found, self._approvals(database, prepared.found))
             asked = approved_by(prepared.found, self.request.approve)
         except PlanError:
             return False

@@ -26,7 +26,7 @@ Wishes = dict[
 
 @dataclass(frozen=True, slots=True)
 class Twin:
-    """A column or a table under its old name, with the new one in the database as well."""
+    """A new name in the models, with the old one beside: both in the database, or (`Wanted.kept`) both in the models."""
 
     table: str
     column: str
@@ -35,10 +35,15 @@ class Twin:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is to be renamed, and where both names are there already."""
+    """What is to be renamed, and where both names are there already.
+
+    `kept` are those of which the database has the old name alone, and the models describe both: a copy, or a rename and
+    something new under the old name.
+    """
 
     renames: tuple[Rename, ...] = ()
     twins: tuple[Twin, ...] = ()
+    kept: tuple[Twin, ...] = ()
 
 
 def renames_wanted(
@@ -61,19 +66,21 @@ def renames_wanted(
     tables = {place[0]: olds for place, olds in wishes.items() if not place[1]}
     names = {key: table.name for key, table in actual.tables.items()}
     news = {key: table.name for key, table in wanted.tables.items()}
-    found, twins = _settled("", tables, names, news, done)
+    found, twins, kept = _settled("", tables, names, news, done)
     renames = [Rename(new, "", names[old], news[new]) for new, old in found.items()]
     both = [Twin(new, "", old) for new, old in twins.items()]
+    reused = [Twin(new, "", old) for new, old in kept.items()]
     for key, table in wanted.tables.items():
         columns = {place[1]: olds for place, olds in wishes.items() if place[0] == key and place[1]}
         present = actual.tables.get(found.get(key, key))
         if columns and present is not None and not (key not in found and _moves_away(key, found)):
             names = {column.key: column.name for column in present.columns}
             spelled = {column.key: column.name for column in table.columns}
-            inside, twins = _settled(key, columns, names, spelled, done)
+            inside, twins, kept = _settled(key, columns, names, spelled, done)
             renames += [Rename(key, new, names[old], spelled[new]) for new, old in inside.items()]
             both += [Twin(key, new, old) for new, old in twins.items()]
-    return Wanted(ordered(renames), tuple(both))
+            reused += [Twin(key, new, old) for new, old in kept.items()]
+    return Wanted(ordered(renames), tuple(both), tuple(reused))
 
 
 def _moves_away(key: str, found: Mapping[str, str]) -> bool:
@@ -109,8 +116,8 @@ def _settled(
     names: Mapping[str, str],
     news: Mapping[str, str],
     done: Collection[tuple[str, str]],
-) -> tuple[dict[str, str], dict[str, str]]:
-    """The renames among some names, from new key to old, and where both the old and the new name are there.
+) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
+    """The renames among some names, from new key to old; where the database has both names; and where the models have.
 
     `names` are those in the database, `news` those of the models, by key.
     """
@@ -135,7 +142,10 @@ def _settled(
     twins = {
         new: old for new, old in candidates.items() if new not in found and new in names and old not in news
     }
-    return found, twins
+    kept = {
+        new: old for new, old in candidates.items() if new not in names and old in news and new not in found
+    }
+    return found, twins, kept
 
 
 def _is_there(old: str, names: Mapping[str, str], new: str) -> bool:

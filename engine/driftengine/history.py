@@ -34,7 +34,7 @@ CREATE = (
 )
 COLUMNS = ("id", "kind", "migration_id", "at", "document", "previous", "hash")
 SCHEMA_VERSION = 1
-REMEMBERED = ("done", "undoes")  # of the evidence: what the journal tells too
+REMEMBERED = ("done", "undoes", "wishes")  # of the evidence: what the journal tells too
 RESTORES = frozenset({"restoring", "restored"})  # behind either, the chain may go on from any earlier row
 
 

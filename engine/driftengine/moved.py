@@ -127,7 +127,9 @@ def _unknown(found: Survey, word: str, ids: Mapping[str, Difference]) -> PlanErr
 # --- adopt
 
 
-def adopt(target: Target, words: Sequence[str] = (), *, allowed_by: str = "") -> Document:
+def adopt(
+    target: Target, words: Sequence[str] = (), *, allowed_by: str = "", desired: Desired | None = None
+) -> Document:
     """Agrees to differences as they stand now: until either side moves them again, they are no drift.
 
     `words` are operation ids, `table` or `table.name`; none mean everything that was changed by hand. Returns the head,
@@ -136,8 +138,15 @@ def adopt(target: Target, words: Sequence[str] = (), *, allowed_by: str = "") ->
     history) and `warnings`. Raises PlanError (`word-unknown`, `not-by-hand`), and all that a check raises; BusyError where
     somebody keeps the lock.
     """
-    desired = read_desired(target.models)
+    desired = desired or read_desired(target.models)
     with closing(opened(target.url, target.models.directory)) as database:
+        if database.state() != "present":
+            raise PlanError(
+                f"there is nothing in {database.name} to agree to",
+                code="not-by-hand",
+                why="the database is missing or empty",
+                fix="`driftd apply` makes it",
+            )
         records = Records(DIALECT, target, desired, allowed_by)
         found = survey(DIALECT, database, target, desired)
         asked = meant(found, words, strangers=True)
@@ -149,6 +158,8 @@ def adopt(target: Target, words: Sequence[str] = (), *, allowed_by: str = "") ->
                 # Under the lock: what is agreed to is what stands there now, not what stood there at the first look.
                 found = survey(DIALECT, database, target, desired)
                 asked = meant(found, words, strangers=True)
+                if not asked.differences:
+                    return _adopted(target, database, found, asked, None, records.warnings)
                 entry = _entry(found, asked.differences, desired, allowed_by)
                 entry = history.append(transaction.writer(), entry)
                 transaction.commit()
@@ -235,7 +246,7 @@ def revert(
     folder = folder_for(target.backup.directory, name)
     standing = dict(given_if_readable(folder))
     standing[plan.id] = {
-        **{plan.operation_id(number): Approval("revert") for number in agreed},
+        **{plan.operation_id(number): Approval("revert", 0) for number in agreed},
         **standing.get(plan.id, {}),
     }
     request = Request(

@@ -134,6 +134,8 @@ def make_plan(
     operations = [
         _ruled(dialect, o, (rulings or {}).get(o.difference.identity), standing) for o in operations
     ]
+    left_out = [d for d in (*drift.accepted, *drift.ignored, *ignored) if d.change == ADD]
+    operations = [_without_left_out(o, left_out, standing) for o in operations]
     operations = [_with_needs(o, operations, standing) for o in operations]
     operations = _with_a_column_left(operations, standing)
     operations = _with_waiting(operations)
@@ -150,7 +152,10 @@ def _rows_at_stake(
     dialect: Dialect, drift: Drift, suspicion: Suspicion | None, standing: Schema
 ) -> str | None:
     """The query for what stands under the name that something may have had; None where that is told otherwise."""
-    gone = () if suspicion is None else [d for d in drift.differences if d.identity in suspicion.removed]
+    if suspicion is None:
+        return None
+    gone = [d for d in drift.differences if d.identity in suspicion.removed]
+    gone += [suspicion.stays] if suspicion.stays is not None else []
     return next((query for d in gone if (query := dialect.concerned(d, standing))), None)
 
 
@@ -160,6 +165,22 @@ def _ruled(dialect: Dialect, operation: Operation, ruling: Ruling | None, actual
     d, backfill = operation.difference, ruling.backfill
     change = replace(operation.change, strategy=dialect.strategy(d, actual, backfill), backfill=backfill)
     return replace(operation, change=change, judgement=ruling.judgement, guard=ruling.guard, rows=ruling.rows)
+
+
+def _without_left_out(operation: Operation, left_out: Sequence[Difference], standing: Schema) -> Operation:
+    """What reads a column that nobody is going to make cannot be done.
+
+    SQLite would take an index over a quoted name that is no column for one over a string.
+    """
+    columns = [d for d in left_out if d.object == "column"]
+    made = [Operation(-n, Change(-n, d), operation.judgement) for n, d in enumerate(columns, 1)]
+    needed = needs_of(operation, made, standing)
+    if not needed:
+        return operation
+    names = ", ".join(columns[-number - 1].name for number in sorted(needed, reverse=True))
+    reason = f"it reads the column {names}, which is missing and left out: it was adopted so, or is ignored"
+    judgement = Judgement(operation.judgement.kind, MANUAL, "left-out-needed", reason, hold=True)
+    return replace(operation, judgement=judgement)
 
 
 def _position(d: Difference) -> tuple[int, str, int]:

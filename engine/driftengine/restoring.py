@@ -14,6 +14,7 @@ from driftengine import backup as backups
 from driftengine import history
 from driftengine.backup_files import folder_for
 from driftengine.errors import BackupError, DriftError, HistoryError
+from driftengine.taken_back import last_to_take_back
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,10 +62,10 @@ class RolledBack:
 
 
 def last_migration(database: Database) -> Entry:
-    """The last row of the history that changed the schema. Raises HistoryError (`nothing-to-roll-back`)."""
+    """The last migration that has not been taken back whole. Raises HistoryError (`nothing-to-roll-back`)."""
     reader = database.reader()
     entries = history.read(reader) if reader is not None else ()
-    entry = next((entry for entry in reversed(entries) if entry.migration_id is not None), None)
+    entry = last_to_take_back(entries)
     if entry is None:
         raise HistoryError(
             f"there is no migration to roll back in {database.name}",

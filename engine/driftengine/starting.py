@@ -80,7 +80,7 @@ def _remember(target: Target, desired: Desired, memory: Path, lock_wait: float) 
     with closing(opened(target.url, target.models.directory, lock_wait=lock_wait)) as database:
         found = survey(DIALECT, database, target, desired)
         name = database.name
-    if found.in_step and found.recorded and answers.ask(target, asked) == question:
+    if found.certain and found.recorded and answers.ask(target, asked) == question:
         answers.remember(memory, question, documents.check(target, name, found, {}), recorded=True)
 
 

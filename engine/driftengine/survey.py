@@ -15,7 +15,7 @@ from driftengine import accepted, history, journal, suspicion
 from driftengine.backup_files import folder_for, journal_of
 from driftengine.changes import RENAME, Backfill, Questions, rename_of
 from driftengine.diff import Base, Drift
-from driftengine.errors import BusyError, HistoryError, PlanError
+from driftengine.errors import PlanError
 from driftengine.hinted import Wanted, renames_wanted
 from driftengine.operations import Plan
 from driftengine.plan import make_plan, questions
@@ -72,6 +72,11 @@ class Survey:
         return any(entry.base is not None for entry in self.entries)
 
     @property
+    def certain(self) -> bool:
+        """True when it is in step, and no row and no journal may have had a say in that: then it may be remembered."""
+        return self.in_step and not self.plan.ignored
+
+    @property
     def recorded(self) -> bool:
         """True when base is that of the models as they are now, so that an apply in step would write nothing down."""
         return self.met and not self.base_is_old
@@ -112,12 +117,15 @@ def _surveyed(
         base = base_of(dialect, entries)
         moved = None if base is None else base_moved(dialect, base, drift.renames)
         pairs = suspicion.pairs(drift, moved, standing)
-        asked = questions(drift).joined(suspicion.asked(pairs, hinted.twins))
+        asked = questions(drift).joined(suspicion.asked(pairs, hinted.twins, hinted.kept))
         facts = facts_of(database, asked, drift.renames)
         plan = make_plan(
             dialect, drift, wanted, actual, facts,
             backfills=backfills, policy=target.policy, max_calls=target.backfill_max_rows,
-            suspicions=suspicion.suspicions(pairs, facts, standing),
+            suspicions={
+                **suspicion.suspicions(pairs, facts, standing),
+                **suspicion.kept_names(drift, hinted.kept, facts, standing),
+            },
             notes=suspicion.twin_notes(hinted.twins, facts),
             taken_back=_taken_back(database, target, entries, actual),
         )  # fmt: skip
@@ -139,11 +147,9 @@ def _taken_back(
     """What was rolled back. An empty database has had nothing, whatever the journal tells of one that was there before."""
     if not actual.stored:
         return {}
-    try:
-        records = journal.read(journal_of(folder_for(target.backup.directory, database.name))).records
-    except (HistoryError, BusyError):
-        records = ()  # whoever may not read the backups is told what the database itself knows
-    return wishes(entries, records)
+    # Whoever may not read the backups is told what the database itself knows; a starting service waits for nobody here.
+    path = journal_of(folder_for(target.backup.directory, database.name))
+    return wishes(entries, journal.mentioning(path, (b'"done"', b'"undoes"', b'"takes_back"')))
 
 
 def _milliseconds(seconds: float) -> float:

@@ -11,12 +11,11 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from driftengine.changes import ADD, MODELS, REMOVE, Facts, Questions, removal
+from driftengine.changes import ADD, BOTH, MODELS, REMOVE, Difference, Facts, Questions, removal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
-    from driftengine.changes import Difference
     from driftengine.diff import Base, Drift
     from driftengine.hinted import Twin
     from driftengine.schema import Schema, Table
@@ -42,10 +41,14 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Suspicion:
-    """What an added column or table could have been, as a sentence; `removed` are the identities of the drops."""
+    """What an added column or table could have been, as a sentence; `removed` are the identities of the drops.
+
+    `stays` is what it would be to drop that, where nobody wants to.
+    """
 
     reason: str
     removed: frozenset[str]
+    stays: Difference | None = None
 
 
 def pairs(drift: Drift, base: Base | None, standing: Schema) -> tuple[Pair, ...]:
@@ -54,30 +57,64 @@ def pairs(drift: Drift, base: Base | None, standing: Schema) -> tuple[Pair, ...]
     `standing` is the schema as it is, after the renames that somebody has told of.
     """
     added = [d for d in drift.differences if d.change == ADD and d.origin == MODELS and not d.aspect]
-    gone = [d for d in drift.differences if d.change == REMOVE and d.origin == MODELS]
+    gone = [d for d in drift.differences if d.change == REMOVE and d.origin != BOTH]
+    wanted = frozenset(
+        (d.table, d.desired.key) for d in drift.differences if d.change == ADD and hasattr(d.desired, "key")
+    )
     found: list[Pair] = []
     for new in added:
         if new.object == "column":
             found += (
                 Pair(new, old.table, old.actual.key, old.name)
                 for old in gone
-                if old.object == "column" and old.table == new.table and _columns_alike(new, old, base)
+                if old.object == "column"
+                and old.table == new.table
+                and _columns_alike(new, old, base, standing, wanted)
             )
         elif new.object == "table":
             found += (
                 Pair(new, table.key, "", table.name)
                 for table in _tables_gone(drift, gone, standing)
                 if _tables_alike(new.desired, table, told=any(d.actual is table for d in gone))
-                and _together(base, new.table, table.key, "")
+                and (
+                    _together(base, new.table, table.key, "")
+                    or _parted(base, new.desired, table, standing, wanted)
+                )
             )
     return tuple(found)
 
 
-def _columns_alike(new: Difference, old: Difference, base: Base | None) -> bool:
+def _columns_alike(
+    new: Difference, old: Difference, base: Base | None, standing: Schema, wanted: Collection[tuple[str, str]]
+) -> bool:
     one, other = new.desired, old.actual
     if one.generated is not None or other.generated is not None or one.type_key != other.type_key:
         return False
-    return _together(base, one.key, other.key, new.table)
+    if old.origin == MODELS:
+        return _together(base, one.key, other.key, new.table)
+    if base is None or new.table not in base.desired.tables:
+        return False
+    # Somebody gave a column another name by hand, and the models one more: what it holds stands in the other.
+    now = standing.tables[new.table]
+    lost = [column for column in base.desired.tables[new.table].columns if now.column(column.key) is None]
+    if any(column.key == one.key for column in lost):  # it has waited since
+        return _is_in(base.actual, new.table, other.key)
+    given_up = (column for column in lost if (new.table, column.key) not in wanted)
+    return any(column.type_key == other.type_key for column in given_up)
+
+
+def _parted(
+    base: Base | None, new: Table, made: Table, standing: Schema, wanted: Collection[tuple[str, str]]
+) -> bool:
+    """True where somebody gave a table another name by hand, and the models one more."""
+    if base is None or made.key in base.desired.tables:
+        return False
+    lost = base.desired.tables.keys() - standing.tables.keys()
+    if new.key in lost:
+        return made.key in base.actual.tables
+    return any(
+        _tables_alike(base.desired.tables[key], made, told=True) for key in lost if (key, key) not in wanted
+    )
 
 
 def _tables_gone(drift: Drift, gone: Iterable[Difference], standing: Schema) -> Iterator[Table]:
@@ -115,9 +152,10 @@ def _is_in(schema: Schema, table: str, key: str) -> bool:
     return found is not None and found.column(key) is not None
 
 
-def asked(found: Iterable[Pair], twins: Iterable[Twin]) -> Questions:
+def asked(found: Iterable[Pair], twins: Iterable[Twin], kept: Iterable[Twin] = ()) -> Questions:
     """What must be known of the rows to tell."""
     tables = {(pair.table, pair.column) for pair in found} | {(twin.table, twin.column) for twin in twins}
+    tables |= {(twin.table, twin.old) if twin.column else (twin.old, "") for twin in kept}
     return Questions(
         frozenset(table for table, _ in tables), frozenset(place for place in tables if place[1])
     )
@@ -185,6 +223,53 @@ def _sentence(new: Difference, olds: Sequence[Pair], facts: Facts, standing: Sch
         f'info={{"renamed_from": "{hint}"}} on {place} or give --rename {shlex.quote(f"{place}={first.old}")}, '
         f"and it keeps them; approved, it is made anew"
     )
+
+
+def kept_names(drift: Drift, kept: Iterable[Twin], facts: Facts, standing: Schema) -> dict[str, Suspicion]:
+    """By the identity of what is added: that it was what the models still describe, where that holds anything.
+
+    Who renames something and gives its old name to something new means that; who copies it means something else.
+    """
+    told = {}
+    added = {removal(d.object, d.table, d.name): d for d in drift.differences if d.change == ADD}
+    for twin in kept:
+        kind, name = ("column", twin.column) if twin.column else ("table", twin.table)
+        new = added.get(removal(kind, twin.table, name))
+        old = _standing(twin, standing)
+        rows = facts.rows.get(twin.table if twin.column else twin.old, 0)
+        count = rows - facts.nulls.get((twin.table, twin.old), 0)
+        if new is not None and old is not None and count > 0:
+            told[new.identity] = Suspicion(_either(new, old, count, standing), frozenset(), stays=old)
+    return told
+
+
+def _standing(twin: Twin, standing: Schema) -> Difference | None:
+    """What stands under the old name, as if it were to go."""
+    table = standing.tables.get(twin.table if twin.column else twin.old)
+    if table is None:
+        return None
+    if not twin.column:
+        return Difference("table", table.key, table.name, REMOVE, MODELS, "", actual=table)
+    column = table.column(twin.old)
+    if column is None:
+        return None
+    return Difference("column", table.key, column.name, REMOVE, MODELS, "", actual=column)
+
+
+def _either(new: Difference, old: Difference, count: int, standing: Schema) -> str:
+    unit, by_hand = "row", f"{_quoted(old.name)} RENAME TO {_quoted(new.name)}"
+    if new.object == "column":
+        table = _quoted(standing.tables[new.table].name)
+        unit, by_hand = "value", f"{table} RENAME COLUMN {_quoted(old.name)} TO {_quoted(new.name)}"
+    holds = f"{count:,} {unit}{'' if count == 1 else 's'}"
+    return (
+        f"the models say that it was {old.name}, and want {old.name} as well, which holds {holds}: if these belong to "
+        f"{new.name}, give it that name by hand (ALTER TABLE {by_hand}); if not, take the hint away; approved, it is made anew"
+    )
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def twin_notes(twins: Iterable[Twin], facts: Facts) -> dict[str, str]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from driftengine import history
-from driftengine.changes import RENAME
+from driftengine.changes import ADD, RENAME
 from driftengine.effect import digest_of
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from driftengine.journal import Record
 
 ROLLBACK = "rollback"  # the kind of a history row that takes another one back
+_DONE, _PARTS = 3, 4  # fields of what was done, and bars in an identity
 Wish: TypeAlias = "tuple[str, str]"  # the identity of a difference, and the digest of what was wanted
 
 
@@ -38,9 +39,11 @@ class Done:
     old: str = ""
 
     @property
-    def wish(self) -> Wish:
-        """What the models wanted, in two words."""
-        return self.identity, self.digest
+    def wishes(self) -> tuple[Wish, ...]:
+        """What the models wanted, in two words. Without its hint a rename is a wish for something new."""
+        wish = (self.identity, self.digest)
+        place, _, _ = self.identity.rsplit("|", 2)
+        return (wish, (f"{place}|{ADD}|", self.digest)) if self.old else (wish,)
 
 
 def done_document(numbered: Iterable[tuple[int, Difference]]) -> list[list[Any]]:
@@ -51,9 +54,19 @@ def done_document(numbered: Iterable[tuple[int, Difference]]) -> list[list[Any]]
     ]
 
 
+def wishes_moved(before: Iterable[Difference], after: Iterable[Difference]) -> dict[str, list[list[str]]]:
+    """For the evidence of a rollback: what the models want that it leaves unmet, and what it meets, by identity and digest."""
+    once, now = ({(d.identity, digest_of(d.desired)) for d in one} for one in (before, after))
+    return {"unmet": sorted(map(list, now - once)), "met": sorted(map(list, once - now))}
+
+
 def done_by(evidence: Mapping[str, Any]) -> tuple[Done, ...]:
     """What a history row, or the journal's line of it, says that was done."""
-    return tuple(Done(*one) for one in evidence.get("done", ()))
+    told = evidence.get("done")
+    rows = [one for one in told if isinstance(one, list)] if isinstance(told, list) else []
+    # A newer driftd may say more of each; what says less was altered.
+    whole = [one for one in rows if len(one) >= _DONE and isinstance(one[0], int)]
+    return tuple(Done(one[0], *map(str, one[1:4])) for one in whole if str(one[1]).count("|") >= _PARTS)
 
 
 def undoes(entry: Entry) -> tuple[str, frozenset[int]] | None:
@@ -66,14 +79,48 @@ def undoes(entry: Entry) -> tuple[str, frozenset[int]] | None:
 
 def undone(entries: Sequence[Entry]) -> Mapping[str, frozenset[int]]:
     """By migration, the numbers of the operations that have been taken back and were not done again by taking that back."""
+    rows = {str(entry.migration_id): entry for entry in entries}
     found: dict[str, frozenset[int]] = {}
-    # From the last row on: a rollback that was taken back whole does not count.
+    # From the last row on: a rollback that was taken back whole does not count, and in part only by the rest.
     for entry in reversed(entries):
         told = undoes(entry)
         if told is not None and not _wholly(entry, found):
             migration, numbers = told
-            found[migration] = found.get(migration, frozenset()) | numbers
+            again = _done_again(entry, found.get(str(entry.migration_id), frozenset()), rows.get(migration))
+            found[migration] = found.get(migration, frozenset()) | (numbers - again)
     return found
+
+
+def _done_again(entry: Entry, gone: frozenset[int], source: Entry | None) -> frozenset[int]:
+    """What of a migration stands again since these operations of its rollback were taken back."""
+    if not gone or source is None:
+        return frozenset()
+    back = [one for one in done_by(entry.evidence) if one.number in gone]
+    return _about_the_same(back, done_by(source.evidence))
+
+
+def _about_the_same(back: Iterable[Done], done: Sequence[Done]) -> frozenset[int]:
+    """Which of the operations of a migration these ones of its rollback are about; its renames lie between."""
+    former = {
+        one.identity.split("|")[1]: one.old.lower()
+        for one in done
+        if one.old and one.identity[:6] == "table|"
+    }
+    places = {_place(one) for one in back}
+    found = set()
+    for one in done:
+        kind, table, name = _place(one)
+        tables, names = {table, former.get(table, table)}, {name, one.old.lower() or name}
+        if kind == "table":
+            tables |= names
+        if places & {(kind, a, b) for a in tables for b in names}:
+            found.add(one.number)
+    return frozenset(found)
+
+
+def _place(one: Done) -> tuple[str, str, str]:
+    kind, table, name, *_ = one.identity.split("|")
+    return kind, table, name
 
 
 def _wholly(entry: Entry, found: Mapping[str, frozenset[int]]) -> bool:
@@ -108,57 +155,86 @@ class _Memory:
     def __init__(self, present: Collection[str]) -> None:
         self.present = present
         self.rows: dict[str, Record] = {}
+        self.seen: set[str] = set()
         self.found: dict[Wish, str] = {}
 
     def happened(self, record: Record) -> None:
         """A row of the history: a migration, or a rollback."""
         detail = record.detail
+        if detail["hash"] in self.seen:
+            return  # two driftd may both have written it down
+        self.seen.add(detail["hash"])
         self.rows[str(detail.get("migration_id"))] = record
-        told = detail.get("undoes")
+        told = _undoes(detail)
         if told is None:
-            for one in done_by(detail):
-                self.found.pop(one.wish, None)
+            self._forget(wish for one in done_by(detail) for wish in one.wishes)
             return
         by = f"{told['migration']} was rolled back by {detail.get('allowed_by') or 'somebody'} at {record.at}"
-        concerned, taken = self._taken(told)
+        source, numbers, taken = self._taken(told)
+        concerned = [] if source is None else _of(source, numbers)
         if taken:
             self.found |= dict.fromkeys(concerned, by)
         else:
-            for wish in concerned:
-                self.found.pop(wish, None)
+            self._forget(concerned)
+        # Beyond what was done then: what the models want by now, later migrations of the same column in it.
+        moved: Mapping[str, Sequence[Sequence[str]]] = detail.get("wishes", {})
+        self._forget((identity, digest) for identity, digest in moved.get("met", ()))
+        unmet = ((identity, digest) for identity, digest in moved.get("unmet", ()))
+        self.found |= dict.fromkeys(unmet, by)
 
-    def _taken(self, told: Mapping[str, Any]) -> tuple[list[Wish], bool]:
-        """What a rollback is about; False where it takes a rollback back, so that what that had undone is done again."""
-        source = self.rows.get(str(told["migration"]))
-        if source is None:
-            return [], False
-        again = source.detail.get("undoes")
-        if again is None:
-            return _of(source, told["operations"]), True
-        wishes_, taken = self._taken(again)
-        numbers = frozenset(map(int, told["operations"]))
-        places = {place for one in done_by(source.detail) if one.number in numbers for place in _places(one)}
-        return [wish for wish in wishes_ if tuple(wish[0].split("|")[:3:2]) in places] or wishes_, not taken
+    def _forget(self, wishes: Iterable[Wish]) -> None:
+        for wish in wishes:
+            self.found.pop(wish, None)
+
+    def _taken(self, told: Mapping[str, Any]) -> tuple[Record | None, frozenset[int], bool]:
+        """Which operations of which migration a rollback is about; False where it does again what another had taken back."""
+        source, numbers = self.rows.get(str(told["migration"])), frozenset(map(int, told["operations"]))
+        again = None if source is None else _undoes(source.detail)
+        if source is None or again is None:
+            return source, numbers, source is not None
+        first, known, taken = self._taken(again)
+        done = done_by(source.detail)
+        if first is not None and not {one.number for one in done} <= numbers:
+            known &= _about_the_same([one for one in done if one.number in numbers], done_by(first.detail))
+        return first, known, not taken
 
     def restored(self, record: Record) -> None:
         """A restore that was meant as a rollback takes back all that the database has forgotten by it."""
         if not record.detail.get("takes_back"):
             return
         told = f"{record.detail['takes_back']} was rolled back by restoring {record.detail.get('id')} at {record.at}"
-        for row in self.rows.values():
-            if row.detail["hash"] not in self.present and row.detail.get("undoes") is None:
-                self.found |= dict.fromkeys((one.wish for one in done_by(row.detail)), told)
+        # Its own backup was made right before it: it is gone, and what came behind it.
+        names = list(self.rows)
+        first = names.index(record.detail["takes_back"]) if record.detail["takes_back"] in names else 0
+        done = [
+            one
+            for row in list(self.rows.values())[first:]
+            if row.detail["hash"] not in self.present and _undoes(row.detail) is None
+            for one in done_by(row.detail)
+        ]
+        digests: dict[tuple[str, str, str], set[str]] = {}
+        for one in done:
+            digests.setdefault(_place(one), set()).add(one.digest)
+        # One may have made it, and another one changed it: what is wanted then is its making, with all changes.
+        self.found |= {
+            (identity, digest): told
+            for one in done
+            for identity, _ in one.wishes
+            for digest in digests[_place(one)]
+        }
+
+
+def _undoes(detail: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """What a row takes back; None for any other, and for one whose line was altered."""
+    told = detail.get("undoes")
+    if not isinstance(told, dict) or not {"migration", "operations"} <= told.keys():
+        return None
+    return told if isinstance(told["operations"], list) else None
 
 
 def _of(record: Record, numbers: Iterable[int]) -> list[Wish]:
     wanted = frozenset(map(int, numbers))
-    return [one.wish for one in done_by(record.detail) if one.number in wanted]
-
-
-def _places(one: Done) -> set[tuple[str, ...]]:
-    """The kind and the names, this one and the former, of what an operation is about."""
-    kind, _, name, *_ = one.identity.split("|")
-    return {(kind, name), (kind, one.old.lower() or name)}
+    return [wish for one in done_by(record.detail) if one.number in wanted for wish in one.wishes]
 
 
 def fills_of(entries: Sequence[Entry], entry: Entry) -> Mapping[str, str]:

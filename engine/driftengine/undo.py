@@ -81,9 +81,9 @@ def asked(entries: Sequence[Entry], migration: str | None, words: Sequence[str])
     gone = undone(entries).get(str(entry.migration_id), frozenset())
     chosen = _numbers(entry, applied, words) if words else applied - gone
     if not chosen or chosen & gone:
-        which = ", ".join(map(str, sorted(chosen & gone))) if words else "everything in it"
+        which = f"{', '.join(map(str, sorted(chosen & gone)))} of " if words else ""
         raise HistoryError(
-            f"{which} of {entry.migration_id} has been rolled back already",
+            f"{which}{entry.migration_id} has been rolled back already",
             code="already-rolled-back",
             why="its history says so",
             fix=f"see `driftd history {entry.migration_id}`",
@@ -194,7 +194,7 @@ def _forward(
     if not done:
         raise _unknown(entry, "its row in the history does not say what was done about which object")
     assert entry.base is not None  # noqa: S101  # goal has looked
-    renames = {number: _rename(one) for number, one in done.items() if one.old}
+    renames = {number: rename_done(one) for number, one in done.items() if one.old}
     base: Base | None = Base(then, then)
     wanted = after
     if entry.kind != ROLLBACK:
@@ -211,7 +211,8 @@ def _forward(
     return _Forward(wanted, operations, renames)
 
 
-def _rename(done: Done) -> Rename:
+def rename_done(done: Done) -> Rename:
+    """The rename that a migration has carried out, told from its row."""
     kind, table, name, *_ = done.identity.split("|")
     column = name if kind == "column" else ""
     return Rename(table, column, done.old, name)
@@ -270,7 +271,11 @@ def _unknown(entry: Entry, why: str) -> HistoryError:
 def _later_renames(entries: Sequence[Entry], entry: Entry) -> list[Rename]:
     """What was renamed since, in order; a rollback that renamed something back is among it."""
     return [
-        _rename(one) for later in entries if later.id > entry.id for one in done_by(later.evidence) if one.old
+        rename_done(one)
+        for later in entries
+        if later.id > entry.id
+        for one in done_by(later.evidence)
+        if one.old
     ]
 
 
@@ -433,7 +438,9 @@ def _concerns(d: Difference, one: Done, done: Sequence[Done]) -> bool:
     kind, table, name, *_ = one.identity.split("|")
     # Where names are taken back too, the way back goes by the former ones.
     former = {
-        other.identity.split("|")[1]: other.old.lower() for other in done if other.identity[:6] == "table|"
+        other.identity.split("|")[1]: other.old.lower()
+        for other in done
+        if other.identity[:6] == "table|" and other.old
     }
     if d.table not in {table, former.get(table)}:
         return False

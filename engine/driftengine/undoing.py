@@ -13,14 +13,14 @@ from driftengine.apply import Applier
 from driftengine.backup_files import folder_for
 from driftengine.changes import ADD, CHANGE, REMOVE, RENAME, Backfill, Difference, rename_of
 from driftengine.desired import Desired
-from driftengine.errors import BackupError, DriftError
+from driftengine.errors import BackupError, DriftError, HistoryError
 from driftengine.plan import Ruling, make_plan, questions
-from driftengine.renames import EXCHANGE, facts_of
+from driftengine.renames import EXCHANGE, facts_of, folded
 from driftengine.restoring import backup_of
 from driftengine.risk import DESTRUCTIVE, GUARDED, MANUAL, SAFE, Judgement, beside_rename, judge
 from driftengine.survey import Survey, drift_of
-from driftengine.taken_back import ROLLBACK, done_by, fills_of
-from driftengine.undo import Asked, Goal, asked, evidence, goal
+from driftengine.taken_back import ROLLBACK, done_by, fills_of, wishes_moved
+from driftengine.undo import Asked, Goal, asked, evidence, goal, rename_done
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from driftengine.applied import Applied, Request
     from driftengine.changes import Facts
     from driftengine.dialects.base import Database, Dialect
+    from driftengine.diff import Drift
     from driftengine.history import Entry
+    from driftengine.operations import Operation
     from driftengine.schema import Schema
     from driftengine.stage import Progress
     from driftengine.target import Target
@@ -73,6 +75,13 @@ class Undoing:
     def run(self) -> RolledBack:
         """Rolls back. Raises DriftError for what is refused before anything was tried."""
         with self.opened() as database:
+            if database.reader() is None:
+                raise HistoryError(
+                    "there is no migration to roll back",
+                    code="nothing-to-roll-back",
+                    why=f"there is no database {database.name}",
+                    fix="`driftd backup list` shows what can be restored",
+                )
             entries = _entries(database)
             ask = asked(entries, self.migration, self.words)
             path, why = self._backup(ask, database)
@@ -131,21 +140,45 @@ class Undoing:
             rulings = stand.rulings()
             plan = make_plan(self.dialect, found.drift, found.wanted, actual, facts, rulings=rulings)
         self._ask, self._goal = ask, found
+
         # What somebody has changed by hand since the last row must not look as if the models had moved, either.
-        known = drift_of(
-            self.dialect, self.dialect.understand(desired.stored), actual, entries, self.target.ignore
-        )
+        def drift(schema: Schema) -> Drift:
+            wanted = self.dialect.understand(desired.stored)
+            return drift_of(self.dialect, wanted, schema, entries, self.target.ignore)
+
+        known = drift(actual)
         previous = accepted.remembered(known.differences, known)
         return Survey(
             desired, found.wanted, actual, found.drift, plan, entries,
             {"plan": round((time.perf_counter() - started) * 1000, 3)},
-            kind=ROLLBACK, more=lambda went: evidence(previous, ask, plan, went, found.skipped),
+            kind=ROLLBACK,
+            more=lambda went: {
+                **evidence(previous, ask, plan, went, found.skipped),
+                "wishes": wishes_moved(known.differences, self._left(found, actual, went, drift).differences),
+            },
         )  # fmt: skip
+
+    def _left(
+        self, found: Goal, actual: Schema, went: Sequence[Operation], drift: Callable[[Schema], Drift]
+    ) -> Drift:
+        """How the models and the database differ when these operations have been carried out."""
+        script = self.dialect.script(found.wanted, actual, [one.change for one in went])
+        return drift(self.dialect.after(actual, script))
 
 
 def _entries(database: Database) -> tuple[Entry, ...]:
+    """The history. What was altered in it is no ground for changing anything: raises HistoryError."""
     reader = database.reader()
-    return history.read(reader) if reader is not None else ()
+    rows = () if reader is None else history.read_rows(reader)
+    altered = [row for row in rows if history.row_hash(row) != row.hash]
+    if altered:
+        raise HistoryError(
+            "nothing can be rolled back by this history",
+            code="history-altered",
+            why=f"row {altered[0].id} of it was altered by somebody",
+            fix="see `driftd history verify`; restore a backup instead: `driftd backup list`, `driftd backup restore ID`",
+        )
+    return tuple(map(history.decode, rows))
 
 
 def _desired(entries: Sequence[Entry]) -> Desired:
@@ -193,7 +226,19 @@ class _Stand:
             return self._removal(d, now)
         if d.change in {ADD, CHANGE} and d.object in {"column", "table"}:
             return self._return(d, now)
+        if d.object in {"primary_key", "option"} and d.aspect != "strict":
+            return self._identity(d, now)
         return self._constraint(d, now) if self.earlier else None
+
+    def _identity(self, d: Difference, now: Schema) -> Ruling | None:
+        """A former key, or a former way of storing the table: a guard tells whether every row can be under it again."""
+        judgement = judge(d, self.facts, None)
+        guard = self.dialect.guard(d, self.goal.wanted, now, None) if judgement.hold else None
+        if guard is None:
+            return None
+        reason = "done when every row has a key of its own under it, as before"
+        judgement = replace(judgement, risk=GUARDED, hold=False, reason=reason)
+        return Ruling(judgement, guard=self.dialect.as_it_is(guard, self.actual, self.goal.drift.renames))
 
     def _constraint(self, d: Difference, now: Schema) -> Ruling | None:
         """What refuses rows is judged by the values that come back, which its own guard does not see."""
@@ -213,12 +258,24 @@ class _Stand:
         return replace(ruling, judgement=judgement) if ruling is not None else Ruling(judgement)
 
     def _fill(self, d: Difference) -> str | None:
-        """The expression with which the migration had filled the column, where it is known."""
-        key = self.goal.names.get((d.table, d.name.lower()), (d.table, d.name.lower()))
-        places = {f"column|{table}|{name}|" for table, name in (key, (d.table, d.name.lower()))}
-        return next(
-            (fill for one, fill in self.fills.items() if any(one.startswith(p) for p in places)), None
-        )
+        """The expression with which the migration had filled the column, where it is known, by the names from before."""
+        here = (d.table, d.name.lower())
+        then = self.goal.names.get(here, here)
+        table, columns = self._called(then[0])
+        made = (table, columns.get(then[1], then[1]))
+        places = tuple(f"column|{table}|{name}|" for table, name in (made, then, here))
+        found = next((fill for one, fill in self.fills.items() if one.startswith(places)), None)
+        if found is None or not (columns or table != then[0]):
+            return found
+        return self.dialect.respelled(found, {table: d.table} | {new: old for old, new in columns.items()})
+
+    def _called(self, table: str) -> tuple[str, Mapping[str, str]]:
+        """What the migration called a table of then, and by their keys of then the columns that it renamed in it."""
+        if self.ask.entry.kind == ROLLBACK:  # what it fills, another migration has spelled
+            return table, {}
+        renames = [rename_done(one) for one in done_by(self.ask.entry.evidence) if one.old]
+        called = next((one.table for one in renames if not one.column and folded(one.old) == table), table)
+        return called, {folded(one.old): one.column for one in renames if one.column and one.table == called}
 
     def _removal(self, d: Difference, now: Schema) -> Ruling:
         """What the migration had made goes again, unless somebody has written into it."""
@@ -228,16 +285,15 @@ class _Stand:
             return Ruling(Judgement("drop_table", MANUAL, "no-parent-key", reason, hold=True))
         ruling = self._emptied(d, now)
         made = self.dialect.goes_with(d, now) if d.object == "column" else ()
-        others = [name for name in made if f"index|{d.table}|{name.lower()}|{REMOVE}|" not in self._own]
+        # An index that this way back changes as well is made again without the column.
+        own = [one for one in self.goal.drift.differences if one.object == "index" and one.change != ADD]
+        mine = {(one.table, one.name.lower()) for one in own}
+        others = [name for name in made if (d.table, name.lower()) not in mine]
         if not others:
             return ruling
         reason = f"{ruling.judgement.reason}; with it goes the index {', '.join(others)}, made since"
         code = ruling.judgement.code if ruling.judgement.hold else "changed-since"
         return replace(ruling, judgement=replace(ruling.judgement, code=code, reason=reason, hold=True))
-
-    @property
-    def _own(self) -> frozenset[str]:
-        return frozenset(d.identity for d in self.goal.drift.differences)
 
     def _users(self, d: Difference) -> tuple[str, ...]:
         """The tables that stay and refer to one that goes; not those that did so when it was not there, either."""

@@ -67,12 +67,14 @@ def too_long(needed_ms: float, left_ms: float) -> DeadlineError:
     return late(f"it may take {needed_ms / 1000:.1f} s, and {left_ms / 1000:.1f} s are left")
 
 
-def in_use(count: int) -> BusyError:
-    """All that is left waits until nobody runs on this schema."""
+def in_use(count: int, command: str = "apply") -> BusyError:
+    """All that is left waits until nobody runs on this schema, or until a person approves it by the command."""
     rest = "1 operation waits" if count == 1 else f"{count} operations wait"
     return BusyError(
         f"{rest} until no other service runs",
         code=IN_USE,
         why="others run on this schema, and their code may not survive what is left to do",
-        fix="stop them all and start one, or approve it: driftd apply --approve ID",
+        fix=f"stop them all and start one, or approve it: driftd {command} --approve ID"
+        if command == "apply"
+        else f"stop them all and try again, or approve it: driftd {command} --approve ID",
     )

@@ -370,3 +370,19 @@ def test_a_reversion_can_be_rolled_back(house: House) -> None:
     assert house.check()["in_sync"]
     assert api.rollback(house.target(), allowed_by="a test")["outcome"] == "migrated"
     assert sorted(house.everything().splitlines()) == sorted(before.splitlines())
+
+
+@pytest.mark.parametrize("more", ['; CREATE INDEX i ON t ("c d")', None])
+def test_what_reads_a_column_that_was_adopted_as_missing_waits(tmp_path: Path, more: str | None) -> None:
+    """SQLite would take the name for a string, or the table could not be read any more."""
+    house = House(tmp_path)
+    models = 'CREATE TABLE t (a INTEGER PRIMARY KEY, "c d" BLOB)'
+    house.models(models)
+    assert house.apply()["outcome"] == "migrated"
+    house.run('ALTER TABLE t RENAME COLUMN "c d" TO x')
+    assert api.adopt(house.target(), allowed_by="a test")["outcome"] == "adopted"
+    key = models.replace("BLOB", 'BLOB, FOREIGN KEY ("c d") REFERENCES t (a)')
+    house.models(f"{models}{more}" if more else key)
+    document = house.apply()
+    assert document["outcome"] == "held", document
+    assert [one["code"] for one in document["held"]] == ["left-out-needed"]

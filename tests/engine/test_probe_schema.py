@@ -167,6 +167,21 @@ def test_tables_in_a_schema_are_reported_and_left_out(project: ModelProject) -> 
     assert desired.defaults == ()
 
 
+def test_an_index_without_columns_is_reported_and_left_out(project: ModelProject) -> None:
+    """`Index("name")` alone in `__table_args__`, which no database can make, does not keep the rest from being built."""
+    project.models("""
+        class Tag(Base):
+            __tablename__ = "tag"
+            id = Column(Integer, primary_key=True)
+            key = Column(Integer)
+            __table_args__ = (Index("nothing"), Index("something", "key"))
+    """)
+    desired = project.read("models:Base")
+    assert sorted(table_names(desired)) == ["tag", "task"]
+    assert [one.name for one in desired.stored if one.type == "index"] == ["something"]
+    assert desired.unsupported == ("index nothing of table tag names no column, so it is left out",)
+
+
 def test_models_of_an_async_service_load(project: ModelProject) -> None:
     """The engine of the service, here an asynchronous URL whose driver is not installed, plays no part."""
     project.models("""

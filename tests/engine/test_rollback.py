@@ -64,6 +64,20 @@ def test_an_added_column_goes_again_and_later_rows_stay(house: House) -> None:
     assert api.history_verify(house.target())["ok"]
 
 
+def test_an_index_that_took_a_new_column_in_is_what_it_was(house: House) -> None:
+    """The column goes without being asked for: the index that reads it is the migration's own and changes back."""
+    house.run("CREATE INDEX found ON task (title)")
+    house.models(f"{PLAIN}; CREATE INDEX found ON task (title)")
+    assert house.apply()["held"] == []
+    before = shape(house)
+    wider = PLAIN.replace("amount INTEGER", "amount INTEGER, state TEXT DEFAULT 'open'")
+    migrated(house, f"{wider}; CREATE INDEX found ON task (title, state)")
+    document = rollback(house)
+    assert (document["outcome"], document["held"]) == ("migrated", []), document
+    assert sorted(kinds(document)) == ["change_index", "drop_column"]
+    assert shape(house) == before
+
+
 def test_what_was_rolled_back_waits_until_it_is_approved(house: House) -> None:
     """The models still want it: the next apply holds it, and makes no backup; an approval does it again."""
     migrated(house, PLAIN.replace("amount INTEGER", "amount INTEGER, state TEXT DEFAULT 'open'"))
@@ -289,3 +303,19 @@ def test_other_connections_stay_open_through_a_rollback(house: House) -> None:
         assert rollback(house)["outcome"] == "migrated"
         with pytest.raises(sqlite3.OperationalError):
             reader.execute("SELECT state FROM task")
+
+
+def test_a_former_key_comes_back_where_every_row_has_its_own(house: House) -> None:
+    """Whoever rolls back has said enough; a row since that has no key of its own under it is shown."""
+    keyed = "CREATE TABLE tag (k TEXT NOT NULL, r TEXT NOT NULL, v TEXT, PRIMARY KEY (k))"
+    migrated(house, f"{PLAIN}; {keyed}")
+    house.run("INSERT INTO tag VALUES ('a', 'x', '1'), ('b', 'y', '2')")
+    migrated(house, f"{PLAIN}; {keyed.replace('(k)', '(r, k)')}", "change-primary-key")
+    house.run("INSERT INTO tag VALUES ('a', 'z', '3')")
+    document = rollback(house)
+    assert document["outcome"] == "blocked"
+    assert document["blocked"][0]["count"] == 1
+    house.run("DELETE FROM tag WHERE r = 'z'")
+    assert rollback(house)["outcome"] == "migrated"
+    assert "PRIMARY KEY (k)" in house.stored("tag")
+    assert house.ask("SELECT * FROM tag ORDER BY k") == [("a", "x", "1"), ("b", "y", "2")]

@@ -28,7 +28,7 @@ from support.shapes import Speller, sql_of
 if TYPE_CHECKING:
     from support.shapes import Shape
 
-EXAMPLES, STEPS = 30, 8
+EXAMPLES, STEPS = 150, 10
 
 #: Lives that found a fault once, made small.
 FOUND: dict[str, list[tuple[Any, ...]]] = {
@@ -38,6 +38,26 @@ FOUND: dict[str, list[tuple[Any, ...]]] = {
         ("write", [("INSERT INTO t VALUES (?)", (1,))]),
         ("change_by_hand", ("CREATE TRIGGER hand_trigger AFTER INSERT ON t BEGIN SELECT new.a; END",)),
         ("rollback", 0),
+    ],
+    "a table goes while another, that somebody has changed, waits": [
+        ("models", "CREATE TABLE t (a UNIQUE); CREATE TABLE u (b); CREATE VIEW v AS SELECT b FROM u;"),
+        ("apply",),
+        ("change_by_hand", ("ALTER TABLE u RENAME COLUMN b TO hand_name",)),
+        ("rollback", 0, (), True),
+    ],
+    "a parent comes back to the child of somebody": [
+        ("models", "CREATE TABLE t (a INTEGER PRIMARY KEY);"),
+        ("apply",),
+        ("rollback", 0, (1,), True),
+        ("change_by_hand", ("CREATE TABLE hand_child(a REFERENCES t ON DELETE CASCADE)",)),
+        ("rollback", 0),
+    ],
+    "a rename that SQLite refuses while a constraint is said twice": [
+        ("models", "CREATE TABLE t (a INTEGER, PRIMARY KEY (a), UNIQUE (a)) WITHOUT ROWID;"),
+        ("apply",),
+        ("models", "CREATE TABLE t (b INTEGER, PRIMARY KEY (b), UNIQUE (b)) WITHOUT ROWID;", {"t.b": "a"}),
+        ("apply",),
+        ("apply",),
     ],
     "a rollback of a rollback of a rollback": [
         ("models", "CREATE TABLE t (a); CREATE INDEX i ON t (a); CREATE VIEW v AS SELECT a FROM t;"),
@@ -154,8 +174,6 @@ class Releases(RuleBasedStateMachine):
 
     def _write(self, maker: Maker, shape: Shape) -> None:
         self.life.take(("write", [*rows_for(maker, shape), *changes_of_rows(maker, shape)]))
-        # SQLite itself lets in what it complains about: a computed value of another type in a STRICT table.
-        assume(not self.life.house.ask("PRAGMA integrity_check")[0][0].startswith("non-"))
 
     @rule(data=st.data())
     def write(self, data: st.DataObject) -> None:

@@ -120,3 +120,23 @@ def test_backups_that_hold_what_was_lost_are_needed() -> None:
     newest = migration("m3", backup={"id": "b3", "path": "", "sha256": ""})
     assert needed_backups(chain(lossy, plain, newest)) == ("b1", "b3")
     assert needed_backups(chain(lossy, rollback("r1", "m1", [1]), plain, newest)) == ("b3",)
+
+
+def test_an_altered_line_of_the_journal_stops_nobody() -> None:
+    """What a newer driftd says more, and what somebody has cut off, is passed over."""
+    line = Record(
+        "migrated", "2026-01-01T00:00:00.000Z", "db",
+        {"hash": "x", "kind": "migration", "migration_id": "m9", "done": [[1], "odd", [2, "column|t|a|add|", "c", "", 5]]},
+    )  # fmt: skip
+    odd = Record("migrated", "2026-01-01T00:00:01.000Z", "db", {"hash": "y", "undoes": {}})
+    assert wishes((), [line, odd, restored("m9")]) == {
+        ("column|t|a|add|", "c"): wishes((), [line, restored("m9")])["column|t|a|add|", "c"]
+    }
+
+
+def test_a_restore_takes_back_what_came_behind_its_backup_alone() -> None:
+    """A later restore to an older state does not make an older migration one that was rolled back."""
+    first = migration("m1", ADDED[:1])
+    second = migration("m2", [[1, "column|task|note|add|", "bbbb"]])
+    lines = [*journalled(chain(first, second)), restored("m2"), restored()]
+    assert set(wishes((), lines)) == {NOTE}

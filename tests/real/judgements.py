@@ -11,12 +11,17 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The words of a second apply. `moved` says what becomes of old columns by it: the new name, "" when it goes."""
+    """The words of a second apply. `moved` says what becomes of old columns by it: the new name, "" when it goes.
+
+    `back` are the words of the rollback that takes it back: an old key comes back only when somebody approves that too.
+    """
 
     words: tuple[str, ...]
     moved: dict[str, str] = field(default_factory=dict)
+    back: tuple[str, ...] = ()
 
 
+_KEYS = ("--approve", "change-primary-key")
 _EMPTY_BEFORE = "rows hold NULL, and neither the models nor the database know what else should stand there"
 _MLFLOW_KEY = "the workspaces of 3.10 become a part of every key, which only who runs the server can decide"
 _MLFLOW_KEYED = (
@@ -98,13 +103,12 @@ ANSWERS: dict[tuple[str, str], Answer] = {
     ),
     ("buildbot", "3.11.9"): Answer(("--backfill", "builds.locks_duration_s=0")),
     ("mlflow", "1.20.2"): Answer(("--approve", "extra-constraint")),
-    ("mlflow", "2.20.4"): Answer(("--approve", "change-primary-key")),
+    ("mlflow", "2.20.4"): Answer(_KEYS, back=_KEYS),
     ("mlflow", "3.6.0"): Answer(
-        ("--rename", "jobs.job_name=function_fullname", "--approve", "change-primary-key"),
-        {"jobs.function_fullname": "job_name"},
+        ("--rename", "jobs.job_name=function_fullname", *_KEYS), {"jobs.function_fullname": "job_name"}, _KEYS
     ),
-    ("mlflow", "3.9.0"): Answer(("--approve", "change-primary-key", "--approve", "extra-constraint")),
+    ("mlflow", "3.9.0"): Answer((*_KEYS, "--approve", "extra-constraint"), back=_KEYS),
     ("mlflow", "3.14.0"): Answer(
-        ("--approve", "drop-column", "--approve", "change-primary-key"), {"spans.dimension_attributes": ""}
+        (*_KEYS, "--approve", "drop-column"), {"spans.dimension_attributes": ""}, _KEYS
     ),
 }

@@ -36,7 +36,8 @@ def command(state: State, chosen: Chosen, words: tuple[str, ...]) -> int:
     target = chosen.target()
     from driftengine import api
 
+    desired = api.load(target)  # a service that starts must not wait for an import
     with beside_services(target):
-        document = api.adopt(target, words, allowed_by=whoever("adopt"))
+        document = api.adopt(target, words, allowed_by=whoever("adopt"), desired=desired)
     state.report(document, lambda look: render_adopted(document, look, flags=chosen.flags))
     return 0

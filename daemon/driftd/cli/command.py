@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from dataclasses import dataclass
 from functools import update_wrapper
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from driftd.cli.text import shell_word
 from driftd.config import Configuration, Request, load
 
 if TYPE_CHECKING:
@@ -59,14 +59,20 @@ class Chosen:
     @property
     def flags(self) -> str:
         """The same choice as flags, with a space in front, for the command to type next."""
+        return self.flags_without()
+
+    def flags_without(self, *names: str) -> str:
+        """`flags` for a command that does not take all of them."""
         request = self.request
         words = [("--config", request.config), ("--target", request.target)]
         for name, given in request.flags.items():
+            if name in names:
+                continue
             words += [
                 (f"--{_SPELLED.get(name, name)}", one)
                 for one in (given if isinstance(given, tuple) else (given,))
             ]
-        return "".join(f" {flag} {shlex.quote(str(word))}" for flag, word in words if word)
+        return "".join(f" {flag} {shell_word(str(word))}" for flag, word in words if word)
 
     def configuration(self) -> Configuration:
         """The configuration; raises ConfigurationError."""

@@ -96,7 +96,7 @@ def meant_words(check: Mapping[str, Any], words: Sequence[str]) -> list[str]:
     Raises ConfigurationError (`word-unknown`) for a word that names nothing that differs, with the nearest names.
     """
     from driftengine.changes import CHANGE, Difference
-    from driftengine.diff.naming import meant_by, names_of
+    from driftengine.diff.naming import literal, meant_by, names_of
 
     plan = check["plan"] or {"operations": []}
     by_id = {one["id"]: one for one in plan["operations"]}
@@ -110,7 +110,9 @@ def meant_words(check: Mapping[str, Any], words: Sequence[str]) -> list[str]:
         if word in by_id:
             operation = by_id[word]
             part = operation["table"] and operation["name"] not in {"", operation["table"]}
-            found.append(f"{operation['table']}.{operation['name']}" if part else operation["name"])
+            found.append(literal(f"{operation['table']}.{operation['name']}" if part else operation["name"]))
+        elif any(word.lower() in names_of(one) for one in differences):
+            found.append(literal(word))
         elif any(meant_by(one, word) for one in differences):
             found.append(word)
         else:

@@ -47,7 +47,11 @@ def command(state: State, chosen: Chosen, as_sql: bool) -> int:
         state.report({}, lambda _look: readable(script) if sys.stdout.isatty() else script.rstrip("\n"))
         return 1 if says_something(script) else 0
     document = api.plan(target)
-    state.report(document, lambda look: render_plan(document, look, flags=chosen.flags))
+    by_hand_flags = chosen.flags_without("backfill")
+    state.report(
+        document,
+        lambda look: render_plan(document, look, flags=chosen.flags, by_hand_flags=by_hand_flags),
+    )
     found = document["plan"]
     return 1 if found and found["operations"] else 0
 

@@ -62,7 +62,13 @@ def command(
     state.report(
         document,
         lambda look: render_reverted(
-            document, look, flags=chosen.flags, words=words, approve=approve, dry_run=dry_run
+            document,
+            look,
+            flags=chosen.flags,
+            words=words,
+            approve=approve,
+            dry_run=dry_run,
+            rollback_flags=chosen.flags_without("renames"),
         ),
     )
     return exit_code(document)

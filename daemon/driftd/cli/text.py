@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import textwrap
 import unicodedata
 from dataclasses import dataclass
@@ -45,6 +46,14 @@ class Look:
             break_long_words=False,
             break_on_hyphens=False,
         )
+
+
+def shell_word(word: str) -> str:
+    """A word as it is typed in a shell: an SQL text between double quotes, where `shlex.quote` makes `'"'"'` of its own."""
+    plain = shlex.quote(word)
+    if "'" not in word or any(one in word for one in '"$`\\!'):
+        return plain
+    return f'"{word}"'
 
 
 def escape(text: object) -> str:

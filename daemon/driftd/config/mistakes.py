@@ -35,13 +35,12 @@ def invalid(label: str, mistakes: Sequence[Mistake]) -> ConfigurationError:
     """One error that tells all of them, in the order of the file."""
     ordered = sorted(mistakes, key=lambda mistake: (mistake.line is None, mistake.line or 0))
     count = f"{len(ordered)} mistakes" if len(ordered) > 1 else "a mistake"
-    return ConfigurationError(
-        f"{label}: {count} in the configuration",
-        code="configuration-invalid",
-        why="\n".join(str(mistake) for mistake in ordered),
-        fix="correct what is listed; docs/configuration.md describes every key, "
-        "`driftd config show --shipped` prints them all",
-    )
+    fix = "correct what is listed; docs/configuration.md describes every key, `driftd config show --shipped` prints them all"
+    where = f"{label}: {count} in the configuration"
+    if all(mistake.place.startswith("--") for mistake in ordered):  # nobody need look for it in a file
+        where, fix = f"{count} on the command line", "correct what is listed; --help shows every flag"
+    why = "\n".join(str(mistake) for mistake in ordered)
+    return ConfigurationError(where, code="configuration-invalid", why=why, fix=fix)
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:

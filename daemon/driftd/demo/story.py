@@ -31,7 +31,8 @@ def tell_story(tracker: Tracker, tell: Tell) -> None:
     tell("A small task tracker, two models and no migration scripts.")
     tracker.build()
     tell(
-        "\n# Its database does not exist yet. The service's first start makes it; no daemon is needed for that."
+        "\n# Its database does not exist yet. The service's first start makes it;\n"
+        "# no daemon is needed for that."
     )
     _start(tracker, tell, "migrated, 2 operations", tasks=0)
     tracker.fill()
@@ -76,7 +77,7 @@ def _restart(tracker: Tracker, sidecar: Sidecar, tell: Tell) -> None:
     code, said = tracker.serve()
     tell(said.rstrip("\n"))
     expect((code, "no such column" in said), (1, True), "a start without driftd, which fails")
-    tell("\n# Started by driftd, what is ready is applied first, in one transaction: all or nothing.")
+    tell("\n# Started by driftd, what is ready is applied first,\n# in one transaction: all or nothing.")
     _start(tracker, tell, "migrated, 6 operations", tasks=TASKS)
     sidecar.until(lambda one: _rests(one, "in_sync"), "the database is in sync again")
     tell("\n# From now on there is nothing to do, and nothing to wait for:")

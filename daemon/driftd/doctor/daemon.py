@@ -202,7 +202,8 @@ def _otherwise(why: str) -> Finding:
         "the daemon works with another configuration than this command",
         code="daemon-configured-otherwise",
         why=f"{why}; the environment or the working directory may differ as well",
-        fix="have it read its file again: driftd reload",
+        fix="have it read its file again: driftd reload; "
+        "where a flag of `driftd run` says otherwise than the file, start it without",
     )
 
 

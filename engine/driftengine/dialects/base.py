@@ -138,6 +138,9 @@ class Dialect(Protocol):
     def after(self, actual: Schema, script: Script) -> Schema:
         """The schema that a script leaves, tried without rows. Raises RehearsalError where a statement is refused."""
 
+    def respelled(self, expression: str, names: Mapping[str, str]) -> str | None:
+        """An expression over a row with other names for its columns, by key; None where that cannot be told."""
+
     def came_back(
         self,
         difference: Difference,

@@ -5,6 +5,7 @@ The same names serve in the configuration (`ignore`) and on the command line (`a
 
 from __future__ import annotations
 
+import glob
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
@@ -54,6 +55,11 @@ def fits(pattern: str, *, plain: Iterable[str], dotted: Iterable[str] = ()) -> b
     names = [name for name in plain if name]
     names += dotted if "." in pattern else ()
     return any(name.lower() == folded or fnmatchcase(name.lower(), folded) for name in names)
+
+
+def literal(name: str) -> str:
+    """The pattern that this name alone fits: a bracket in a name stands for no other letters."""
+    return glob.escape(name)
 
 
 def meant_by(d: Difference, pattern: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from driftd.cli.render.common import database_of, grouped, hints, painted_sign, sign_of, table_heading
+from driftd.cli.render.common import by_hand, database_of, grouped, hints, painted_sign, sign_of, table_heading
 from driftd.cli.text import Look, duration, escape, plural
 
 if TYPE_CHECKING:
@@ -26,18 +26,8 @@ def render_check(document: Mapping[str, Any], look: Look, *, flags: str = "", ve
     if verbose:
         lines += ["", *_timings(document["timings_ms"])]
     if not document["in_sync"]:
-        lines += hints([(f"driftd plan{flags}", "see what would be done"), *_by_hand(document, flags)], look)
+        lines += hints([(f"driftd plan{flags}", "see what would be done"), *by_hand(document["differences"], flags)], look)
     return "\n".join(lines)
-
-
-def _by_hand(document: Mapping[str, Any], flags: str) -> list[tuple[str, str]]:
-    """What to type where somebody has changed the database itself."""
-    if all(one["origin"] == "models" for one in document["differences"]):
-        return []
-    return [
-        (f"driftd adopt{flags}", "agree to what was changed by hand in the database"),
-        (f"driftd revert{flags} --dry-run", "or see how it would be undone"),
-    ]
 
 
 def _left_out(differences: Sequence[Mapping[str, Any]], told: str, look: Look, *, verbose: bool) -> list[str]:
@@ -47,10 +37,8 @@ def _left_out(differences: Sequence[Mapping[str, Any]], told: str, look: Look, *
     count = plural(len(differences), "difference")
     lines = ["", look.paint(f"  {told}: {count}" + ("" if verbose else " (-v lists them)"), "dim")]
     for table, found in grouped(differences).items() if verbose else ():
-        lines += [
-            table_heading(table, look),
-            *(line for one in found for line in difference_lines(one, look)),
-        ]
+        block = [table_heading(table, look), *(line for one in found for line in difference_lines(one, look))]
+        lines += [f"    {line}" for text in block for line in text.split("\n")]
     return lines
 
 

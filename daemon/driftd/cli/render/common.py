@@ -29,6 +29,10 @@ _PHRASES = {
 # Where a row is named by several columns, or shown by several, the engine gives one text: each value as SQL writes it.
 _LITERAL = r"(?:[xX]?'(?:[^']|'')*'|NULL|[-+.\w]+)"
 _SEVERAL = re.compile(rf"{_LITERAL}(?:, {_LITERAL})+")
+_PASTED = re.compile(r"info=\{.*?\}|--(?:rename|backfill) (?:'[^']*'|\S)+")
+_GLUE = "\x00"  # nothing that is escaped holds one
+# The engine's sentence of what may be a rename, with the flag as a shell reads it.
+_RENAME = re.compile(r" or give (--rename .+?), and it keeps ")
 _OVER_COLUMNS = {"unique", "index", "foreign_key"}
 HELD_RISKS = {"destructive", "manual"}
 
@@ -120,9 +124,15 @@ def waiting_lines(
     lines: list[str] = []
     for item in items:
         operation = {**operations.get(item["operation"], {}), **item}
-        lines += ["", f"    {_waiting_label(operation, look)}", look.wrap(escape(item["reason"]), 8)]
+        lines += ["", f"    {_waiting_label(operation, look)}", _reason(escape(item["reason"]), look)]
         lines += row_lines(operation, look)
     return lines
+
+
+def _reason(reason: str, look: Look) -> str:
+    """The reason, wrapped; a hint or a flag in it stays on one line, so that it can be pasted."""
+    whole = _PASTED.sub(lambda found: found[0].replace(" ", _GLUE), reason)
+    return look.wrap(whole, 8).replace(_GLUE, " ")
 
 
 def _waiting_label(operation: Mapping[str, Any], look: Look) -> str:
@@ -159,25 +169,45 @@ def approvals(
     found = []
     for item in items:
         operation = {**operations.get(item["operation"], {}), **item}
+        if typed != "driftd rollback" and (flag := rename_flag(item)):
+            found.append((f"{typed}{flags} {flag}", IF_RENAMED))
         # An approval would not help here: there would still be no value.
         if item["code"] == "value-needed" and operation.get("table"):
             column = f"{operation['table']}.{operation['name']}"
             given = escape(shlex.quote(f"{column}=EXPR"))
-            found.append(
-                (f"{typed}{flags} --backfill {given}", f"give {escape(column)} a value for old rows")
-            )
+            purpose = f"give {escape(column)} a value for old rows (EXPR is SQL: a text stands in '...')"
+            found.append((f"{typed}{flags} --backfill {given}", purpose))
+        elif operation.get("waits_for"):
+            continue  # it goes with what it needs; its own approval alone would do nothing
         elif operation.get("risk") != "manual" and item["code"] != "value-needed":
             approval = f"{typed}{flags} --approve {escape(item['operation'])}"
             found.append((approval, approval_purpose(operation)))
     return found
 
 
+IF_RENAMED = "if it is a rename, keep the values"
 _PURPOSES = {
     "rolled-back": "do it again",
     "rename-suspected": "no rename, go on without the hint",
     "changed-in-database": "bring back what the models want",
     "conflict": "let the models have their way",
 }
+
+
+def rename_flag(item: Mapping[str, Any]) -> str:
+    """`--rename customer.fax=telefax` of what is held because it may be a rename, else nothing."""
+    found = _RENAME.search(item["reason"])
+    return escape(found[1]) if found else ""
+
+
+def by_hand(items: Iterable[Mapping[str, Any]], flags: str) -> list[tuple[str, str]]:
+    """What to type where somebody has changed the database itself; `items` are differences or operations."""
+    if all(one.get("origin", "models") == "models" for one in items):
+        return []
+    return [
+        (f"driftd adopt{flags}", "agree to what was changed by hand in the database"),
+        (f"driftd revert{flags} --dry-run", "or see how it would be undone"),
+    ]
 
 
 def approval_purpose(operation: Mapping[str, Any]) -> str:
@@ -192,6 +222,9 @@ def row_lines(item: Mapping[str, Any], look: Look) -> list[str]:
     if not rows:
         return []
     count = max(item.get("count") or 0, len(rows))
+    # A column that is not there yet has no values to show.
+    if item.get("kind") == "add_column" and item.get("code") == "value-needed":
+        return [look.paint(f"        {plural(count, 'row has', 'rows have')} none", "dim")]
     more = "" if count <= SHOWN_ROWS else ", the first of them"
     lines = [look.paint(f"        {plural(count, 'row')}{more} (key: value)", "dim")]
     kind = item.get("kind") or ""

@@ -142,16 +142,44 @@ def _entry(migration: Mapping[str, Any], look: Look, undone: Mapping[int, str]) 
     if undoes := migration.get("undoes"):
         numbers = ", ".join(map(str, undoes["operations"]))
         lines.append(f"  {'takes back':<13} {numbers} of {escape(undoes['migration_id'])}")
+    if left := _left_undone(migration):
+        lines.append(f"  {'not done':<13} {look.wrap(left, 16)[16:]}")
+    carried_out = statements_of(migration)
     for number, operation in numbered(migration):
         lines += ["", f"  {number:>2}  {operation_text(operation, look)}"]
         if number in undone:
             by = f" by {escape(undone[number])}" if undone[number] else ""
             lines.append(look.paint(f"      taken back{by}", "yellow"))
-        lines += [
-            look.paint(look.wrap(escape(" ".join(sql.split())), 6), "dim") for sql in operation.get("sql", [])
-        ]
+        if not carried_out:
+            lines += [_sql(sql, look) for sql in operation.get("sql", [])]
+    if carried_out:
+        lines += ["", "  The statements, which do not have what was left out:"]
+        lines += [_sql(sql, look) for sql in carried_out]
     lines += ["", look.paint("  (--json holds everything: evidence, versions of the schema, hashes)", "dim")]
     return "\n".join(lines)
+
+
+def _sql(text: str, look: Look) -> str:
+    return look.paint(look.wrap(escape(" ".join(text.split())), 6), "dim")
+
+
+def _left_undone(migration: Mapping[str, Any]) -> str:
+    """`2, 4 held; 7 blocked`: the numbers of the plan that are missing among the operations."""
+    evidence = migration.get("evidence") or {}
+    told = (
+        (", ".join(map(str, sorted(evidence.get(word) or (), key=int))), word) for word in ("held", "blocked")
+    )
+    return "; ".join(f"{numbers} {word}" for numbers, word in told if numbers)
+
+
+def statements_of(migration: Mapping[str, Any]) -> list[str]:
+    """What was carried out, where that is not what the plan says of its operations; else nothing.
+
+    A plan tells of each operation as if all went ahead. What shares a copy of a table is told with what was left out of it.
+    """
+    found = list((migration.get("evidence") or {}).get("statements") or ())
+    planned = [sql for operation in operations_of(migration) for sql in operation.get("sql", ())]
+    return found if found and not set(planned) <= set(found) else []
 
 
 def numbered(migration: Mapping[str, Any]) -> list[tuple[int, Mapping[str, Any]]]:

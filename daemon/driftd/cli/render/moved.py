@@ -50,8 +50,12 @@ def render_reverted(
     words: Sequence[str] = (),
     approve: Sequence[str] = (),
     dry_run: bool = False,
+    rollback_flags: str = "",
 ) -> str:
-    """An apply's report of the way back. `flags`, `words` and `approve` are what was typed, to be typed again."""
+    """An apply's report of the way back. `flags`, `words` and `approve` are what was typed, to be typed again.
+
+    `rollback_flags` are those of the flags that `driftd rollback` takes.
+    """
     named = "".join(f" {escape(shlex.quote(word))}" for word in words)
     doing = Doing(
         typed=f"driftd revert{named}",
@@ -61,7 +65,11 @@ def render_reverted(
         binds=False,
         reasons=True,
     )
-    return render_apply(document, look, flags=flags, approve=approve, dry_run=dry_run, doing=doing)
+    told = render_apply(document, look, flags=flags, approve=approve, dry_run=dry_run, doing=doing)
+    if dry_run or document["outcome"] != "migrated" or not document.get("migration_id"):
+        return told
+    way_back = (f"driftd rollback {escape(document['migration_id'])}{rollback_flags}", "take this back")
+    return "\n".join([told, *hints([way_back], look)])
 
 
 def render_ignored(document: Mapping[str, Any], look: Look, *, flags: str = "") -> str:

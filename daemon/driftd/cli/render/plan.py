@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from driftd.cli.render.common import (
     HELD_RISKS,
     approvals,
+    by_hand,
     database_of,
     grouped,
     hints,
@@ -22,8 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
-def render_plan(document: Mapping[str, Any], look: Look, *, flags: str = "") -> str:
-    """Operations by table, then what is held and what is blocked, a count line, and the next command."""
+def render_plan(document: Mapping[str, Any], look: Look, *, flags: str = "", by_hand_flags: str = "") -> str:
+    """Operations by table, then what is held and what is blocked, a count line, and the next command.
+
+    `flags` are what was typed, `by_hand_flags` those of them that `driftd adopt` takes.
+    """
     plan = document["plan"]
     name = look.paint(escape(document["target"]), "bold")
     if not plan or not plan["operations"]:
@@ -45,7 +49,7 @@ def render_plan(document: Mapping[str, Any], look: Look, *, flags: str = "") -> 
         lines += ["", f"  {look.paint('Blocked', 'bold', 'red')} by rows that are there now:"]
         lines += waiting_lines(blocked, operations, look)
     lines += ["", look.paint(count_line(going, len(held), len(blocked)), "bold")]
-    lines += next_commands(going, held, operations, flags, look)
+    lines += next_commands(going, held, operations, flags, look, by_hand_flags=by_hand_flags)
     return "\n".join(lines)
 
 
@@ -82,10 +86,13 @@ def next_commands(
     operations: Mapping[str, Mapping[str, Any]],
     flags: str,
     look: Look,
+    *,
+    by_hand_flags: str = "",
 ) -> list[str]:
     """What to type: apply, and apply with each approval ready to paste."""
     lines = []
     if going:
         rest = ", what is held stays as it is" if held else ""
         lines.append((f"driftd apply{flags}", f"apply {plural(len(going), 'operation')}{rest}"))
-    return hints([*lines, *approvals(held, operations, flags)], look)
+    waiting = [operations[item["operation"]] for item in held if item["operation"] in operations]
+    return hints([*lines, *approvals(held, operations, flags), *by_hand(waiting, by_hand_flags)], look)

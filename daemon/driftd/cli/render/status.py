@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from driftd.cli.render.common import approval_purpose, hints
+from driftd.cli.render.common import IF_RENAMED, approval_purpose, by_hand, hints, rename_flag
 from driftd.cli.render.entry import (
     age,
     ago,
@@ -107,7 +107,7 @@ def render_reloaded(document: Document, look: Look) -> str:
         if names:
             lines.append(f"  {look.paint(word, style)}: {names}")
     moved = any(document.get(word) for word in ("added", "changed", "removed"))
-    head = "Reloaded" if moved else "Reloaded: nothing has changed"
+    head = "Reloaded" if moved else "Reloaded: nothing has changed since it was last read"
     return "\n".join([look.paint(head, "bold", "green"), *lines])
 
 
@@ -145,11 +145,16 @@ def _approvals(entry: Document, flags: Flags, which: str) -> list[tuple[str, str
     found = []
     for item in entry["held"]:
         operation = {**operations.get(item["operation"], {}), **item}
+        if (flag := rename_flag(item)) and flags.reads is not None:
+            found.append((f"driftd apply{flags.reads}{which} {flag}", IF_RENAMED))
         if item["code"] == "value-needed":
             found.append(_backfill(entry, f"{operation['table']}.{operation['name']}", flags))
-        elif operation.get("risk") != "manual":
+        elif operation.get("risk") != "manual" and not operation.get("waits_for"):
             typed = f"driftd approve {escape(item['operation'])}{flags.asks}{which}"
             found.append((typed, approval_purpose(operation)))
+    if flags.reads is not None:
+        waiting = [operations[item["operation"]] for item in entry["held"] if item["operation"] in operations]
+        found += by_hand(waiting, f"{flags.reads}{which}")
     return found
 
 

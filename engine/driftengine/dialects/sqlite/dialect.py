@@ -14,6 +14,7 @@ from driftengine.dialects.sqlite.rename import renamed, told_of
 from driftengine.dialects.sqlite.script import as_text, build_script
 from driftengine.dialects.sqlite.strategy import indexes_over, is_relaxation, strategy_of
 from driftengine.dialects.sqlite.undo import SOURCE, came_back, undecided, written_since
+from driftengine.dialects.sqlite.undo_value import respelled
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -104,6 +105,10 @@ class SqliteDialect:
     def after(self, actual: Schema, script: Script) -> Schema:
         """See `outcome.after`."""
         return after(actual, script)
+
+    def respelled(self, expression: str, names: Mapping[str, str]) -> str | None:
+        """See `undo_value.respelled`."""
+        return respelled(expression, names)
 
     def came_back(
         self,

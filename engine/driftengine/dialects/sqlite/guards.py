@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from driftengine.changes import ADD, REMOVE
+from driftengine.changes import ADD, CHANGE, REMOVE
 from driftengine.dialects.sqlite.projection import key_of, rows_after
 from driftengine.dialects.sqlite.tokens import quote
 
@@ -91,6 +91,10 @@ def rows_concerned(difference: Difference, actual: Schema) -> str | None:
         return f"SELECT {key_of(table)}, {name} FROM {quote(table.name)} WHERE {name} IS NULL"
     if difference.object == "table":
         return f"SELECT {key_of(table)}, {_glimpse(table)} FROM {quote(table.name)}"
+    if difference.object == "column" and difference.change == CHANGE:
+        if difference.aspect == "default":
+            return None  # it counts for rows to come
+        return f"SELECT {key_of(table)}, {quote(difference.actual.name)} FROM {quote(table.name)}"
     if difference.object in {"column", "primary_key", "option"}:
         return any_row(table)
     return None

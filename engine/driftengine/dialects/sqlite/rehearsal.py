@@ -162,7 +162,8 @@ def _run(
     try:
         with transaction.open():
             changes = transaction.run(script, progress=progress)
-            finish(connection)
+            with translated(location):  # the rehearsal's own disk may be full
+                finish(connection)
             expected = read_catalogue(connection)
             started = time.monotonic()
             transaction.commit()

@@ -9,9 +9,11 @@ from driftengine.dialects.sqlite.defaults import is_constant
 from driftengine.dialects.sqlite.oracle import functions_called
 from driftengine.dialects.sqlite.partner import match_of
 from driftengine.dialects.sqlite.projection import default_value, rowid_name
-from driftengine.dialects.sqlite.tokens import UnreadableSQL, quote, tokenize
+from driftengine.dialects.sqlite.tokens import UnreadableSQL, fold, quote, tokenize, unquote
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from driftengine.dialects.sqlite.partner import Match, Pair
     from driftengine.schema import Column
 
@@ -80,7 +82,9 @@ def _unconverted(
     rows, before = pair.rows, there
     if fill is not None:
         rows, before = with_fill(pair, fill), f"coalesce({there}, {pair.there(_FILL)})"
-    made = before if present.affinity == old.affinity else as_stored(before, present.affinity)
+    # What fills is an expression, and has no affinity of its own.
+    bare = fill is None and present.affinity == old.affinity
+    made = before if bare else as_stored(before, present.affinity)
     conditions = [match.condition, f"+{here} COLLATE BINARY IS {made}"]
     if column.not_null:
         conditions.append(f"{there} IS NOT NULL")
@@ -132,6 +136,24 @@ def with_fill(pair: Pair, fill: str) -> str:
             columns.append(f"{quote(old.name)} AS {quote(now.name)}")
     inner = f"(SELECT {', '.join(columns)} FROM {pair.rows}) AS {quote(pair.now.name)}"
     return f"(SELECT *, ({fill}) AS {_FILL} FROM {inner}) AS {pair.alias}"
+
+
+def respelled(expression: str, names: Mapping[str, str]) -> str | None:
+    """An expression with other names, by key; None where it asks more than its own row, so that a name may be another's."""
+    try:
+        tokens = tokenize(expression)
+    except UnreadableSQL:
+        return None
+    written, end = [], 0
+    for place, token in enumerate(tokens):
+        name = names.get(fold(unquote(token.text))) if token.kind in {"word", "quoted"} else None
+        calls = place + 1 < len(tokens) and tokens[place + 1].text == "("
+        if name is not None and not (calls and token.kind == "word"):
+            written += [expression[end : token.start], quote(name)]
+            end = token.end
+    if written and any(token.kind == "word" and token.text.upper() == "SELECT" for token in tokens):
+        return None
+    return "".join([*written, expression[end:]])
 
 
 def as_stored(value: str, affinity: str) -> str:

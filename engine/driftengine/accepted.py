@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from driftengine.changes import BOTH, CHANGE, DATABASE, MODELS, REMOVE, removal
+from driftengine.changes import BOTH, CHANGE, DATABASE, MODELS, REMOVE, RENAME, removal
 from driftengine.diff.tables import aspect_of
 from driftengine.effect import digest_of
 from driftengine.schema import Column
@@ -97,11 +97,13 @@ def remembered(
     agreed = [*drift.accepted, *adopted]
     chosen = {id(d) for d in agreed}
     waiting = [d for d in (*left, *drift.ignored) if id(d) not in chosen]
+    # A table under its old name is another one with every change of the models: that does not carry the new name forward.
+    names = [d for d in agreed if d.change == RENAME]
     return {
         "waiting": sorted({_removal(d) for d in (*waiting, *agreed) if _once_described(d)}),
         "moved": {
             d.identity: [d.origin, digests_of(d)[0], d.versions[2]]
-            for d in sorted(waiting, key=lambda d: d.identity)
+            for d in sorted([*waiting, *names], key=lambda d: d.identity)
         },
         "accepted": _accepted(agreed),
     }

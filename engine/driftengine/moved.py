@@ -17,7 +17,7 @@ from driftengine.applied import Request
 from driftengine.apply import Applier
 from driftengine.approvals import Approval, given_if_readable
 from driftengine.backup_files import folder_for
-from driftengine.changes import MODELS, REMOVE
+from driftengine.changes import MODELS, REMOVE, RENAME, rename_of
 from driftengine.choice import UP_TO_DATE, database_id_of
 from driftengine.desired import read_desired
 from driftengine.dialects.chosen import DIALECT, named, opened
@@ -26,7 +26,7 @@ from driftengine.errors import PlanError
 from driftengine.recording import Records
 from driftengine.renames import concerned
 from driftengine.risk import MANUAL
-from driftengine.survey import survey
+from driftengine.survey import in_their_place, survey
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -160,10 +160,13 @@ def adopt(
                 asked = meant(found, words, strangers=True)
                 if not asked.differences:
                     return _adopted(target, database, found, asked, None, records.warnings)
-                entry = _entry(found, asked.differences, desired, allowed_by)
+                names = {rename_of(d) for d in asked.differences if d.change == RENAME}
+                follows = in_their_place(DIALECT, found, target.ignore, names)
+                entry = _entry(found, (*asked.differences, *follows), desired, allowed_by)
                 entry = history.append(transaction.writer(), entry)
                 transaction.commit()
             records.write_journal(database, (*found.entries, entry))
+            found = survey(DIALECT, database, target, desired)
         return _adopted(target, database, found, asked, entry, records.warnings)
 
 
@@ -191,15 +194,13 @@ def _adopted(
     entry: history.Entry | None,
     warnings: Sequence[str],
 ) -> Document:
-    gone = {id(d) for d in asked.differences}
-    left = [d for d in found.drift.differences if id(d) not in gone]
     return {
         **documents.head(target, database.name),
         "outcome": UP_TO_DATE if entry is None else ADOPTED,
         "adopted": [_told(d) for d in asked.differences],
-        "accepted": [_told(d) for d in (*found.drift.accepted, *asked.differences)],
-        "left": [_told(d) for d in left if d.by_hand],
-        "in_sync": not left,
+        "accepted": [_told(d) for d in found.drift.accepted],
+        "left": [_told(d) for d in found.drift.differences if d.by_hand],
+        "in_sync": found.in_step,
         "entry": entry.id if entry is not None else None,
         "warnings": list(warnings),
     }

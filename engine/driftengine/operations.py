@@ -179,7 +179,7 @@ class Plan:
                     else f"{word} names no operation: there is nothing to do",
                     code="approval-unknown",
                     why=self._why_unknown(word),
-                    fix="run `driftd plan` and approve the ids that it shows",
+                    fix="approve the ids that the plan shows: `driftd plan`, or --dry-run of the command itself",
                 )
             numbers |= matching
         return frozenset(numbers)

@@ -26,6 +26,7 @@ from driftengine.taken_back import ROLLBACK, done_by, undone, wishes
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
+    from driftengine.changes import Difference
     from driftengine.desired import Desired
     from driftengine.dialects.base import Database, Dialect
     from driftengine.history import Entry
@@ -173,7 +174,22 @@ def drift_of(
         return drift
     # Who agrees to the old name has what stands there under it compared as it is.
     left = [one for one in drift.renames if one not in agreed]
-    return drift_of(dialect, wanted, actual, entries, ignore, disputed, left)
+    rest = drift_of(dialect, wanted, actual, entries, ignore, disputed, left)
+    names = (d for d in drift.accepted if d.change == RENAME and rename_of(d) in agreed)
+    return replace(rest, accepted=(*names, *rest.accepted))
+
+
+def in_their_place(
+    dialect: Dialect, found: Survey, ignore: Sequence[str], renames: Collection[Rename]
+) -> tuple[Difference, ...]:
+    """What differs besides where these renames are not to be: the new names are missing, the old ones are there."""
+    drift = found.drift
+    left = [one for one in drift.renames if one not in renames]
+    if len(left) == len(drift.renames):
+        return ()
+    known = {accepted.key_of(d) for d in (*drift.differences, *drift.accepted, *drift.ignored)}
+    instead = drift_of(dialect, found.wanted, found.actual, found.entries, ignore, renames=left)
+    return tuple(d for d in instead.differences if accepted.key_of(d) not in known)
 
 
 def _remembered(entries: tuple[Entry, ...], renames: Sequence[Rename]) -> Mapping[str, Any]:

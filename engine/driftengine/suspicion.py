@@ -56,7 +56,7 @@ def pairs(drift: Drift, base: Base | None, standing: Schema) -> tuple[Pair, ...]
 
     `standing` is the schema as it is, after the renames that somebody has told of.
     """
-    added = [d for d in drift.differences if d.change == ADD and d.origin == MODELS and not d.aspect]
+    added = [d for d in drift.differences if d.change == ADD and d.origin != BOTH and not d.aspect]
     gone = [d for d in drift.differences if d.change == REMOVE and d.origin != BOTH]
     wanted = frozenset(
         (d.table, d.desired.key) for d in drift.differences if d.change == ADD and hasattr(d.desired, "key")
@@ -71,7 +71,7 @@ def pairs(drift: Drift, base: Base | None, standing: Schema) -> tuple[Pair, ...]
                 and old.table == new.table
                 and _columns_alike(new, old, base, standing, wanted)
             )
-        elif new.object == "table":
+        elif new.object == "table" and new.origin == MODELS:
             found += (
                 Pair(new, table.key, "", table.name)
                 for table in _tables_gone(drift, gone, standing)
@@ -90,6 +90,9 @@ def _columns_alike(
     one, other = new.desired, old.actual
     if one.generated is not None or other.generated is not None or one.type_key != other.type_key:
         return False
+    if new.origin != MODELS:
+        # Somebody gave it another name by hand: what goes back to the models' name would be a column without its values.
+        return old.origin == new.origin
     if old.origin == MODELS:
         return _together(base, one.key, other.key, new.table)
     if base is None or new.table not in base.desired.tables:

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 from driftengine import history
 from driftengine.changes import ADD, CHANGE, REMOVE, Change
 from driftengine.diff import Base, compare
-from driftengine.errors import DriftError, HistoryError
+from driftengine.errors import DriftError, HistoryError, RehearsalError
 from driftengine.needs import needs_of
 from driftengine.operations import Operation
-from driftengine.renames import Rename, compared, inverse
+from driftengine.renamed_since import Called, Later
+from driftengine.renames import Rename, compared
 from driftengine.risk import SAFE, Judgement
 from driftengine.taken_back import ROLLBACK, Done, done_by, last_to_take_back, undone
 
@@ -29,9 +30,8 @@ if TYPE_CHECKING:
     from driftengine.diff import Drift
     from driftengine.history import Entry
     from driftengine.operations import Plan
+    from driftengine.renamed_since import Names
     from driftengine.schema import Schema
-
-Names = dict[tuple[str, str], tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,24 +149,20 @@ def goal(dialect: Dialect, entries: Sequence[Entry], actual: Schema, ask: Asked)
     then = dialect.understand(history.unpack(entry.undo["before"]).actual)
     after = dialect.understand(entry.base.actual)
     gone = undone(entries).get(ask.migration, frozenset())
-    before = then
+    before, left = then, after
     forward = _forward(dialect, entries, entry, then, after)
     if gone:  # what was taken back before is no part of the way
         after = _replayed(dialect, entry, forward, then, frozenset(forward.numbers) - gone)
     ask = _with_dependents(ask, forward, dialect.renamed(then, tuple(forward.renames.values())))
     if ask.left:
         before = _replayed(dialect, entry, forward, then, ask.left)
-    back = inverse([one for number, one in forward.renames.items() if number in ask.numbers])
-    later = _later_renames(entries, entry)
+    called = Called(forward.renames, ask.numbers, left, _later_renames(entries, entry))
     try:
-        before, after = (
-            _moved_on(dialect, before, back, later),
-            dialect.renamed(after, _present(after, later)),
-        )
-    except DriftError as error:
+        before = called.moved(dialect, before, ask.left)
+        after = called.moved(dialect, after, forward.numbers - gone)
+    except RehearsalError as error:
         raise _in_the_way(f"its names were given to others since: {error.why}") from error
-    kept = [one for number, one in forward.renames.items() if number in ask.left]
-    names = _names(then, [*kept, *later])
+    names, back = called.names(then), called.back()
     way = compared(dialect, before, after, Base(after, after), (), back)
     if _same(after, actual):
         return Goal(before, _with_their_tables(way, way.differences), then, names), ask
@@ -268,55 +264,13 @@ def _unknown(entry: Entry, why: str) -> HistoryError:
 # --- renames on the way
 
 
-def _later_renames(entries: Sequence[Entry], entry: Entry) -> list[Rename]:
+def _later_renames(entries: Sequence[Entry], entry: Entry) -> tuple[Later, ...]:
     """What was renamed since, in order; a rollback that renamed something back is among it."""
-    return [
-        rename_done(one)
+    return tuple(
+        Later(str(later.migration_id), tuple(rename_done(one) for one in done_by(later.evidence) if one.old))
         for later in entries
         if later.id > entry.id
-        for one in done_by(later.evidence)
-        if one.old
-    ]
-
-
-def _present(schema: Schema, renames: Sequence[Rename]) -> tuple[Rename, ...]:
-    """Those of the renames that concern what is in the schema, followed one after the other."""
-    columns = {key: {c.key for c in table.columns} for key, table in schema.tables.items()}
-    found = []
-    for one in renames:
-        old = one.old.lower()
-        if not one.column and old in columns:
-            columns[one.table] = columns.pop(old)
-            found.append(one)
-        elif one.column and old in columns.get(one.table, set()):
-            columns[one.table] = columns[one.table] - {old} | {one.column}
-            found.append(one)
-    return tuple(found)
-
-
-def _moved_on(dialect: Dialect, schema: Schema, back: Sequence[Rename], later: Sequence[Rename]) -> Schema:
-    """The schema under the names that later migrations gave; not those that are taken back here."""
-    taken = {(one.table, one.column) for one in back}
-    return dialect.renamed(
-        schema, _present(schema, [one for one in later if (one.table, one.column) not in taken])
     )
-
-
-def _names(then: Schema, renames: Sequence[Rename]) -> Names:
-    """From (table, column) keys of now to those of then, where a rename lies between."""
-    known = {(key, c.key): (key, c.key) for key, table in then.tables.items() for c in table.columns}
-    known |= {(key, ""): (key, "") for key in then.tables}
-    for one in renames:
-        old = one.old.lower()
-        if one.column:
-            if (one.table, old) in known:
-                known[one.table, one.column] = known.pop((one.table, old))
-        else:
-            known = {
-                (one.table if table == old else table, column): source
-                for (table, column), source in known.items()
-            }
-    return {now: source for now, source in known.items() if now != source}
 
 
 # --- from the schema as it is now
@@ -340,8 +294,11 @@ def _from_here(
     since = compare(after, actual, Base(actual, actual)).differences
     places = {(d.object, d.table, d.name.lower()) for d in since}
     lost = {d.table for d in since if d.object == "table" and d.change == ADD}
-    notes = [f"{table} is not there any more: nothing of it is taken back" for table in sorted(lost)]
     skipped = [d for d in way.differences if d.table in lost]
+    notes = [
+        f"{table} is not there any more: nothing of it is taken back"
+        for table in sorted({d.table for d in skipped})
+    ]
     here = [d for d in way.differences if d.table not in lost]
     already = [d for d in here if _there_already(d, since)]
     notes += [_told_already(d) for d in already]

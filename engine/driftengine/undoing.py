@@ -211,6 +211,9 @@ class _Stand:
             ruling = self._ruling(d, now)
             if d.identity in self.goal.moved:
                 ruling = self._moved(d, ruling)
+            if ruling is None and d.change == REMOVE:
+                judgement = judge(d, self.facts, None, relaxes=self.dialect.relaxes(d))
+                ruling = Ruling(replace(judgement, reason=f"it came by {self.ask.migration}"))
             if ruling is not None:
                 found[d.identity] = ruling
         return found
@@ -318,9 +321,12 @@ class _Stand:
             reason = f"nothing has been written into it since {self.ask.migration}"
             return Ruling(Judgement(kind, GUARDED, code, reason), guard=guard)
         unit = "row" if d.object != "column" else "value"
+        # It came back with them, or the models' callables gave them: nobody can tell them from what was written since.
+        made = d.actual if d.object == "column" else None
+        drawn = made is not None and made.not_null and made.default is None and self._fill(d) is None
         was = f"{count} {unit} was" if count == 1 else f"{count} {unit}s were"
         since = f"{was} written into it since {self.ask.migration}"
-        if self.ask.entry.kind == ROLLBACK:  # it came back with what it had held
+        if self.ask.entry.kind == ROLLBACK or drawn:
             since = f"it holds {count} {unit}" if count == 1 else f"it holds {count} {unit}s"
         reason = f"{since}; approved, only the backup of this rollback has {'it' if count == 1 else 'them'}"
         return Ruling(Judgement(kind, DESTRUCTIVE, code, reason, hold=True), rows=query)

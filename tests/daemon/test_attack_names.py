@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -78,7 +80,7 @@ def test_what_only_waits_is_not_to_be_approved(project: Path) -> None:
 
 
 def test_both_sides_rename_beside_a_daemon(sockets: Path) -> None:
-    """In dev mode nothing empty is made: it waits for a hint, and a reload with the hint carries the values over."""
+    """In dev mode nothing empty is made: it waits for a hint, which is a conflict with what was done by hand; then it is done."""
     make(sockets / "app.db")
     execute(sockets / "app.db", "UPDATE task SET title = 'mine'")
     with running(house(sockets, mode="dev")) as sidecar:
@@ -96,6 +98,10 @@ def test_both_sides_rename_beside_a_daemon(sockets: Path) -> None:
         with (sockets / "driftd.toml").open("a") as file:
             file.write(f'\n[targets.app.renames]\n{json.dumps("task.label")} = "name"\n')
         assert sidecar.command("reload").code == 0
-        import time; time.sleep(3); print(sidecar.entry()); sidecar.state("in_sync")
-    shown = driftd("check", "--json", folder=sockets).document
-    assert shown["in_sync"]
+        entry = sidecar.until(
+            lambda one: not one["busy"] and [held["code"] for held in one["held"]] == ["conflict"]
+        )
+        assert sidecar.command("approve", entry["held"][0]["operation"]).code == 0
+        sidecar.state("in_sync")
+    with closing(sqlite3.connect(sockets / "app.db")) as connection:
+        assert connection.execute("SELECT label FROM task").fetchall() == [("mine",)]

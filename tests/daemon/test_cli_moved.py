@@ -115,3 +115,24 @@ def test_neither_comes_between_a_service_and_its_start(folder: Path, command: st
         done = driftd(command, *BARE, folder=folder, DRIFTD_WINDOW_TIMEOUT="300ms")
     assert (done.code, done.out) == (1, "")
     assert "error[service-starting]" in done.err
+
+
+def test_a_plan_shows_both_ways_as_well(folder: Path) -> None:
+    """$ driftd plan --backfill: what was changed by hand is agreed to, or undone, by a command that can be pasted."""
+    told = ended(driftd("plan", *BARE, "--backfill", "task.title='x'", folder=folder), 1).out
+    adopt, revert = (
+        next(line for line in told.splitlines() if f"driftd {word}" in line) for word in ("adopt", "revert")
+    )
+    assert driftd(*shlex.split(revert)[1:], folder=folder).out.startswith("Dry run: 1 operation would be")
+    ended(driftd(*shlex.split(adopt)[1:], folder=folder), 0)
+
+
+def test_a_revert_can_be_taken_back_as_shown(folder: Path) -> None:
+    """$ driftd revert --rename: the command under the report is one that driftd rollback takes."""
+    execute(folder / "app.db", "DROP INDEX task_title", "ALTER TABLE task RENAME COLUMN title TO heading")
+    typed = ("revert", *BARE, "--rename", "task.title=heading", "task.title")
+    told = ended(driftd(*typed, folder=folder), 0).out
+    assert "title" in names(folder)
+    pasted = told.splitlines()[-1]
+    ended(driftd(*shlex.split(pasted)[1:], folder=folder), 0)
+    assert "heading" in names(folder)

@@ -88,3 +88,15 @@ def test_the_hint_is_shown(folder: Path) -> None:
     done = driftd("apply", *BARE, folder=folder)
     assert done.code == 1
     assert "--rename note.text=body" in " ".join(done.out.split())
+
+
+def test_what_may_be_a_rename_is_shown_as_a_command(folder: Path) -> None:
+    """The command under what waits can be pasted as it stands, also with a name that a shell would split."""
+    with closing(sqlite3.connect(folder / "app.db")) as connection, connection:
+        connection.execute('ALTER TABLE note RENAME COLUMN body TO "the body, old"')
+    (folder / "schema.sql").write_text("CREATE TABLE note (id INTEGER PRIMARY KEY, text TEXT);\n")
+    waiting = driftd("apply", *BARE, folder=folder).out.splitlines()
+    typed = waiting[waiting.index("  if it is a rename, keep the values:") + 1]
+    assert driftd(*shlex.split(typed)[1:], folder=folder).code == 0
+    with closing(sqlite3.connect(folder / "app.db")) as connection:
+        assert connection.execute("SELECT text FROM note").fetchall() == [("x",)]

@@ -143,3 +143,4 @@ def test_wrong_backfills_name_the_flag(tmp_path: Path) -> None:
         '--backfill is "nothing": expected NAME=VALUE',
         '--backfill is no column: write "table.column", not "state"',
     ]
+    assert (error.what, "--help" in error.fix) == ("2 mistakes on the command line", True)

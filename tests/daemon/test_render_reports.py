@@ -115,7 +115,7 @@ Plan: 3 to add, 1 to change, 0 to remove; 3 held.
     driftd apply --url sqlite:///t.db
   approve: drop column code (task):
     driftd apply --url sqlite:///t.db --approve 8f3a21c0d4e5-5
-  give task.owner a value for old rows:
+  give task.owner a value for old rows (EXPR is SQL: a text stands in '...'):
     driftd apply --url sqlite:///t.db --backfill task.owner=EXPR"""
     )
 

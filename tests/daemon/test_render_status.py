@@ -136,6 +136,27 @@ app needs attention
     )
 
 
+def test_a_rename_and_a_change_by_hand_have_their_own_commands() -> None:
+    """Beside the approvals: the rename as a command, and both ways on for what was changed by hand."""
+    drop = {**DROP, "origin": "database"}
+    reason = "it may be code by a new name: if so, write a hint or give --rename task.owner=code, and it keeps them"
+    held = [
+        waiting(drop, "dropping it loses its values"),
+        waiting({**OWNER, "code": "rename-suspected"}, reason),
+    ]
+    document = status(entry(state="held", plan=plan(drop, OWNER), held=held), verdict="attention")
+    typed = [line[4:] for line in shown(document, flags=Flags(" --config d.toml")).splitlines()[-10:]][1::2]
+    assert typed == [
+        "driftd approve 8f3a21c0d4e5-4",
+        "driftd apply --config d.toml --rename task.owner=code",
+        "driftd approve 8f3a21c0d4e5-5",
+        "driftd adopt --config d.toml",
+        "driftd revert --config d.toml --dry-run",
+    ]
+    # Who reads the database would not know which one.
+    assert "--rename" not in shown(document, flags=Flags(None)).partition("driftd approve")[2]
+
+
 def test_a_daemon_without_a_file_is_given_values_by_its_flag() -> None:
     """There is no configuration to write into."""
     held = entry(state="held", held=[waiting(OWNER, "old rows need a value")])
@@ -384,7 +405,10 @@ def test_a_reload_lists_what_it_changed() -> None:
     """Names by what became of them; nothing changed is said."""
     told = {"added": ["a"], "removed": [], "changed": ["b", "c"], "kept": ["d"]}
     assert render_reloaded(told, Look()) == "Reloaded\n  added: a\n  changed: b, c\n  kept: d"
-    assert render_reloaded({"kept": ["d"]}, Look()) == "Reloaded: nothing has changed\n  kept: d"
+    assert (
+        render_reloaded({"kept": ["d"]}, Look())
+        == "Reloaded: nothing has changed since it was last read\n  kept: d"
+    )
 
 
 def changed(before: dict[str, Any] | None, after: dict[str, Any]) -> list[str]:

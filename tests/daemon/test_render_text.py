@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import unicodedata
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from driftd.cli.state import look_of
-from driftd.cli.text import Look, cells, cut, duration, escape, plural, size, table
+from driftd.cli.text import Look, cells, cut, duration, escape, plural, shell_word, size, table
 
 
 @pytest.mark.parametrize(
@@ -104,3 +105,18 @@ def test_amounts_read_well() -> None:
         "2,000 rows",
         "2 indexes",
     ]
+
+
+@pytest.mark.parametrize(
+    ("word", "typed"),
+    [
+        ("task.state=1", "task.state=1"),
+        ("task.state='open'", "\"task.state='open'\""),
+        ("the body", "'the body'"),
+        ("a='$b'", shlex.quote("a='$b'")),
+    ],
+)
+def test_a_word_is_quoted_for_a_shell(word: str, typed: str) -> None:
+    """An SQL text stays readable; what a shell would expand stands between single quotes; each is read as it was."""
+    assert shell_word(word) == typed
+    assert shlex.split(typed) == [word]

@@ -163,3 +163,25 @@ def test_what_was_adopted_or_ignored_is_shown_safely() -> None:
     told = render_ignored(ignored, Look())
     assert "\x1b" not in told
     assert told.splitlines()[0] == "b is ignored already, /srv/driftd.toml"
+
+
+def test_the_history_shows_the_statements_that_were_carried_out() -> None:
+    """Where something was left out of a plan, what the plan says of the rest is not what was done."""
+    operations = [{**OPERATION, "sql": ["CREATE TABLE new (a, b CHECK (b > 0))"]}]
+    evidence = {"applied": [2], "held": [1], "blocked": {"10": "rows", "3": "rows"}}
+    migration: dict[str, Any] = {
+        "id": 1,
+        "kind": "migration",
+        "migration_id": "m_1",
+        "applied": operations,
+        "evidence": {**evidence, "statements": ["CREATE TABLE new (a, b)"]},
+    }
+    document = {"target": "app", "database": "/srv/app.db", "migrations": [migration]}
+    told = render_history(document, Look(), whole=True)
+    assert "  not done      1 held; 3, 10 blocked" in told
+    assert "   2  + add column code (task)\n\n  The statements as they were carried out:" in told
+    assert "      CREATE TABLE new (a, b)\n" in told
+    assert "CHECK" not in told
+    migration["evidence"] = {**evidence, "statements": operations[0]["sql"]}
+    told = render_history(document, Look(), whole=True)
+    assert "   2  + add column code (task)\n      CREATE TABLE new (a, b CHECK (b > 0))" in told

@@ -194,3 +194,65 @@ def test_a_column_that_both_sides_have_changed_shows_its_values(house: House) ->
     }
     assert left["change_type"]["rows"] == [{"key": 1, "value": "x"}, {"key": 2, "value": None}]
     assert left["change_default"]["rows"] == []
+
+
+# --- a new name that somebody has taken back by hand
+
+
+def renamed_back(house: House) -> str:
+    """A column that the models have renamed, and a person back again; the models."""
+    described(house, f"{NOTE} CREATE INDEX by_a ON note(a);")
+    models = f"{NOTE.replace('a TEXT', 'b TEXT')} CREATE INDEX by_a ON note(b);"
+    house.models(models)
+    house.settings["renames"] = {"note.b": "a"}
+    assert kinds(house.apply()) == ["rename_column"]
+    house.run("ALTER TABLE note RENAME COLUMN b TO a")
+    return models
+
+
+def adopted(house: House, *words: str) -> dict[str, Any]:
+    """`driftd adopt`."""
+    return api.adopt(house.target(), words, allowed_by="a test")
+
+
+def test_an_old_name_that_is_adopted(house: House) -> None:
+    """What differs because of it is agreed to with it, at each later look and behind a migration, until either moves."""
+    models = renamed_back(house)
+    document = adopted(house, "note.b")
+    assert document["in_sync"]
+    assert [one["change"] for one in document["adopted"]] == ["rename"]
+    assert_settled(house)
+    house.models(models.replace("size INT", "size INT, more INT"))
+    assert kinds(house.apply()) == ["add_column"]
+    assert_settled(house)
+    house.run("ALTER TABLE note RENAME COLUMN a TO b")
+    assert house.check()["accepted"] == []
+    assert_settled(house)
+
+
+def test_an_old_name_that_was_adopted_is_reverted(house: House) -> None:
+    """Its values go over under the new one."""
+    renamed_back(house)
+    adopted(house)
+    house.run("UPDATE note SET a = 'new' WHERE id = 2")
+    document = api.revert(house.target(), ["note.b"], allowed_by="a test")
+    assert kinds(document) == ["rename_column"]
+    assert house.ask("SELECT id, b FROM note ORDER BY id") == [(1, "x"), (2, "new")]
+    assert_settled(house)
+
+
+def test_a_table_under_an_adopted_name_whose_models_move(house: House) -> None:
+    """It is a difference again, and one that both sides have made: nothing goes ahead without a word."""
+    described(house)
+    house.models(NOTE.replace("note", "remark"))
+    house.settings["renames"] = {"remark": "note"}
+    house.apply()
+    house.run("ALTER TABLE remark RENAME TO note")
+    assert adopted(house)["in_sync"]
+    left = refuse(house, NOTE.replace("note", "remark").replace("size INT", "size INT, more INT"), "held")
+    assert {one["kind"]: one["code"] for one in left} == {
+        "rename_table": "conflict",
+        "add_column": "add-column",
+    }
+    assert sorted(kinds(house.apply("conflict"))) == ["add_column", "rename_table"]
+    assert_settled(house)

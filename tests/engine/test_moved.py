@@ -386,3 +386,18 @@ def test_what_reads_a_column_that_was_adopted_as_missing_waits(tmp_path: Path, m
     document = house.apply()
     assert document["outcome"] == "held", document
     assert [one["code"] for one in document["held"]] == ["left-out-needed"]
+
+
+def test_a_column_that_was_renamed_by_hand_is_not_reverted_into_an_empty_one(tmp_path: Path) -> None:
+    """Going back would make a column of defaults beside the values: the hint that keeps them is shown."""
+    house = House(tmp_path)
+    house.models("CREATE TABLE a (id INTEGER PRIMARY KEY, city TEXT NOT NULL DEFAULT 'Ulm')")
+    house.apply()
+    house.run("INSERT INTO a VALUES (1, 'Rom'); ALTER TABLE a RENAME COLUMN city TO town")
+    document = api.revert(house.target(), allowed_by="a test")
+    assert document["outcome"] == "held"
+    assert any("--rename a.city=town" in one["reason"] for one in document["held"])
+    assert house.ask("SELECT * FROM a") == [(1, "Rom")]
+    hinted = house.target(renames={"a.city": "town"})
+    assert api.revert(hinted, allowed_by="a test")["outcome"] == "migrated"
+    assert house.ask("SELECT id, city FROM a") == [(1, "Rom")]

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from driftd.cli.render.common import by_hand, database_of, grouped, hints, painted_sign, sign_of, table_heading
+from driftd.cli.render.common import (
+    by_hand,
+    database_of,
+    grouped,
+    hints,
+    painted_sign,
+    sign_of,
+    table_heading,
+)
 from driftd.cli.text import Look, duration, escape, plural
 
 if TYPE_CHECKING:
@@ -26,7 +34,10 @@ def render_check(document: Mapping[str, Any], look: Look, *, flags: str = "", ve
     if verbose:
         lines += ["", *_timings(document["timings_ms"])]
     if not document["in_sync"]:
-        lines += hints([(f"driftd plan{flags}", "see what would be done"), *by_hand(document["differences"], flags)], look)
+        lines += hints(
+            [(f"driftd plan{flags}", "see what would be done"), *by_hand(document["differences"], flags)],
+            look,
+        )
     return "\n".join(lines)
 
 

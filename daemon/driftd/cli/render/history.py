@@ -153,7 +153,7 @@ def _entry(migration: Mapping[str, Any], look: Look, undone: Mapping[int, str]) 
         if not carried_out:
             lines += [_sql(sql, look) for sql in operation.get("sql", [])]
     if carried_out:
-        lines += ["", "  The statements, which do not have what was left out:"]
+        lines += ["", "  The statements as they were carried out:"]
         lines += [_sql(sql, look) for sql in carried_out]
     lines += ["", look.paint("  (--json holds everything: evidence, versions of the schema, hashes)", "dim")]
     return "\n".join(lines)

@@ -179,8 +179,8 @@ def _given_again(pair: Pair, condition: str, key: Column, old: Column, column: s
     """Rows whose INTEGER PRIMARY KEY may have been another row's, which was deleted since.
 
     Without AUTOINCREMENT a new row gets the highest key plus one (https://www.sqlite.org/autoinc.html): only keys above the
-    last row that is as it was can have been given again. There a row is taken for another one when nothing in it is as it
-    was, but for values that say little: NULL, 0, 1 and ''.
+    last row that is as it was can have been given again. There a row is taken for the same one when some value in it is as
+    it was that no other row had then; NULL, 0, 1, '' and the column's default say nothing.
     """
     shared = pair.shared(left_out=column)
     others = [(now, then) for now, then in shared if now.key != key.key]
@@ -193,14 +193,27 @@ def _given_again(pair: Pair, condition: str, key: Column, old: Column, column: s
         f" JOIN {pair.rows} AS {pair.alias} ON {pair.there(quote(old.name))} = {above}.{number}"
         f" WHERE {' AND '.join(same)} ORDER BY {above}.{number} DESC LIMIT 1"
     )
-    tell = []
-    for now, then in others:
-        here = pair.here(quote(now.name))
-        says = f"{here} IS NOT NULL AND +{here} COLLATE BINARY NOT IN (0, 1, '')"
-        tell.append(f"({says} AND {_identical(here, pair.there(quote(then.name)))})")
+    tell = [f"({_tells(pair, now, then)})" for now, then in others]
     return (
         f"({pair.here(number)} > coalesce(({last}), {-(2**63)}) AND EXISTS"
         f" (SELECT 1 FROM {pair.rows} AS {pair.alias} WHERE {condition} AND NOT ({' OR '.join(tell)})))"
+    )
+
+
+def _tells(pair: Pair, now: Column, then: Column) -> str:
+    """The same value, of which the column has no other one: what several rows share, a later row may have as well.
+
+    The query for such values names no outer column, so SQLite evaluates it once, and only where the rest holds.
+    """
+    here, name = pair.here(quote(now.name)), quote(then.name)
+    defaults = {one.default.value for one in (now, then) if one.default and one.default.value}
+    little = ", ".join(["0", "1", "''", *sorted(value.partition(":")[2] for value in defaults)])
+    single = (
+        f"SELECT +{name} COLLATE BINARY FROM {pair.rows} GROUP BY +{name} COLLATE BINARY HAVING count(*) = 1"
+    )
+    return (
+        f"{here} IS NOT NULL AND +{here} COLLATE BINARY NOT IN ({little})"
+        f" AND {_identical(here, pair.there(name))} AND +{here} COLLATE BINARY IN ({single})"
     )
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+import string
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -15,6 +17,13 @@ NATIVE, CATALOG, REBUILD = "native", "catalog", "rebuild"
 
 SqlValue = str | int | float | bytes | None
 SHOWN_CHARACTERS = 500  # of a value in a report
+_FOLDED = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
+_ESCAPED = re.compile(r"\\[\\|]|[^\\|]+|.", re.DOTALL)  # of an identity: an escaped character, plain ones, or one of the two signs
+
+
+def folded(name: str) -> str:
+    """The key of a name: SQL folds the letters of ASCII alone."""
+    return name.translate(_FOLDED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +101,32 @@ def rename_of(difference: Difference) -> Rename:
 
 
 def identity_of(kind: str, table: str, name: str, change: str, aspect: str = "") -> str:
-    """See `Difference.identity`."""
-    return f"{kind}|{table}|{name.lower()}|{change}|{aspect}"
+    """See `Difference.identity`. A `|` within a name is written `\\|`, a `\\` twice."""
+    table, name = (one.replace("\\", "\\\\").replace("|", "\\|") for one in (table, folded(name)))
+    return f"{kind}|{table}|{name}|{change}|{aspect}"
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What an identity is made of, see `Difference`; `name` is folded."""
+
+    object: str
+    table: str
+    name: str
+    change: str
+    aspect: str
+
+
+def parts_of(identity: str) -> Parts:
+    """An identity taken apart. One of an older history may hold a `|` within its last name as it is."""
+    parts = [""]
+    for token in _ESCAPED.findall(identity):
+        if token == "|":
+            parts.append("")
+        else:
+            parts[-1] += token[1:] if token in {"\\\\", "\\|"} else token
+    kind, table, *name, change, aspect = parts
+    return Parts(kind, table, "|".join(name), change, aspect)
 
 
 def removal(kind: str, table: str, name: str) -> str:

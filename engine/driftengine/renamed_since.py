@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
-from driftengine.changes import Rename
+from driftengine.changes import Rename, folded
 from driftengine.errors import HistoryError
-from driftengine.renames import folded, inverse, ordered
+from driftengine.renames import inverse, ordered
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -7,11 +7,10 @@ one are held, with the hint that would make it a rename (`suspicion`).
 from __future__ import annotations
 
 import re
-import string
 from dataclasses import fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from driftengine.changes import ADD, RENAME, Difference, Facts, Questions, Rename
+from driftengine.changes import ADD, RENAME, Difference, Facts, Questions, Rename, folded, identity_of, parts_of
 from driftengine.diff import Base, Sides, compare
 from driftengine.diff.naming import meant_by
 from driftengine.errors import RehearsalError
@@ -23,20 +22,14 @@ if TYPE_CHECKING:
     from driftengine.diff import Drift
     from driftengine.schema import ForeignKey, Schema, Table
 
-__all__ = ["Rename", "compared", "inverse"]
+__all__ = ["Rename", "compared", "folded", "inverse"]
 
 REFUSED, EXCHANGE = "refused", "exchange"  # aspects of a rename's difference
-_FOLDED = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
 Place = tuple[str, str]  # the key of a table, and that of a column or ""
 Wishes = dict[
     Place, tuple[str, ...]
 ]  # by the new place, the former names in the order in which they are tried
-
-
-def folded(name: str) -> str:
-    """The key of a name: SQL folds the letters of ASCII alone."""
-    return name.translate(_FOLDED)
 
 
 def in_circle(new: str, found: Mapping[str, str]) -> bool:
@@ -177,13 +170,13 @@ def base_moved(dialect: Dialect, base: Base, renames: Sequence[Rename]) -> Base:
 
 def identity_moved(identity: str, renames: Iterable[Rename]) -> str:
     """The identity of a difference by the names after the renames."""
-    head, change, aspect = identity.rsplit("|", 2)
-    kind, table, name = head.split("|", 2)
-    table = next((one.table for one in renames if not one.column and folded(one.old) == table), table)
-    if kind == "column":
-        inside = (one for one in renames if one.column and one.table == table)
-        name = next((one.new.lower() for one in inside if one.old.lower() == name), name)
-    return f"{kind}|{table}|{name}|{change}|{aspect}"
+    one = parts_of(identity)
+    table = next((r.table for r in renames if not r.column and folded(r.old) == one.table), one.table)
+    name = one.name
+    if one.object == "column":
+        inside = (r for r in renames if r.column and r.table == table)
+        name = next((r.new for r in inside if folded(r.old) == name), name)
+    return identity_of(one.object, table, name, one.change, one.aspect)
 
 
 def _exchanged(renames: Sequence[Rename]) -> frozenset[Rename]:

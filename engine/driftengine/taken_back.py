@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from driftengine import history
-from driftengine.changes import ADD, RENAME
+from driftengine.changes import ADD, RENAME, folded, parts_of
 from driftengine.effect import digest_of
 
 if TYPE_CHECKING:
@@ -102,15 +102,13 @@ def _done_again(entry: Entry, gone: frozenset[int], source: Entry | None) -> fro
 def _about_the_same(back: Iterable[Done], done: Sequence[Done]) -> frozenset[int]:
     """Which of the operations of a migration these ones of its rollback are about; its renames lie between."""
     former = {
-        one.identity.split("|")[1]: one.old.lower()
-        for one in done
-        if one.old and one.identity[:6] == "table|"
+        table: folded(one.old) for one in done for kind, table, _ in [_place(one)] if one.old and kind == "table"
     }
     places = {_place(one) for one in back}
     found = set()
     for one in done:
         kind, table, name = _place(one)
-        tables, names = {table, former.get(table, table)}, {name, one.old.lower() or name}
+        tables, names = {table, former.get(table, table)}, {name, folded(one.old) or name}
         if kind == "table":
             tables |= names
         if places & {(kind, a, b) for a in tables for b in names}:
@@ -119,8 +117,8 @@ def _about_the_same(back: Iterable[Done], done: Sequence[Done]) -> frozenset[int
 
 
 def _place(one: Done) -> tuple[str, str, str]:
-    kind, table, name, *_ = one.identity.split("|")
-    return kind, table, name
+    parts = parts_of(one.identity)
+    return parts.object, parts.table, parts.name
 
 
 def _wholly(entry: Entry, found: Mapping[str, frozenset[int]]) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from driftengine import history
-from driftengine.changes import ADD, CHANGE, REMOVE, Change
+from driftengine.changes import ADD, CHANGE, REMOVE, Change, folded, parts_of
 from driftengine.diff import Base, compare
 from driftengine.errors import DriftError, HistoryError, RehearsalError
 from driftengine.needs import needs_of
@@ -209,9 +209,8 @@ def _forward(
 
 def rename_done(done: Done) -> Rename:
     """The rename that a migration has carried out, told from its row."""
-    kind, table, name, *_ = done.identity.split("|")
-    column = name if kind == "column" else ""
-    return Rename(table, column, done.old, name)
+    parts = parts_of(done.identity)
+    return Rename(parts.table, parts.name if parts.object == "column" else "", done.old, parts.name)
 
 
 def _operation(dialect: Dialect, number: int, d: Difference, then: Schema) -> Operation:
@@ -292,7 +291,7 @@ def _from_here(
 ) -> Goal:
     """The same way from another schema: others have changed it since the migration."""
     since = compare(after, actual, Base(actual, actual)).differences
-    places = {(d.object, d.table, d.name.lower()) for d in since}
+    places = {(d.object, d.table, folded(d.name)) for d in since}
     lost = {d.table for d in since if d.object == "table" and d.change == ADD}
     skipped = [d for d in way.differences if d.table in lost]
     notes = [
@@ -305,7 +304,7 @@ def _from_here(
     # What is there again was made anew: what it held has not come back.
     skipped += [d for d in already if d.change == ADD and d.object in {"column", "table", "virtual_table"}]
     here = [d for d in here if d not in already]
-    moved = frozenset(d.identity for d in here if (d.object, d.table, d.name.lower()) in places)
+    moved = frozenset(d.identity for d in here if (d.object, d.table, folded(d.name)) in places)
     changes = [Change(n, d, dialect.strategy(d, actual, None)) for n, d in enumerate(here, 1)]
     try:
         wanted = dialect.after(actual, dialect.script(before, actual, changes))
@@ -350,13 +349,13 @@ def _there_already(d: Difference, since: Sequence[Difference]) -> bool:
     """True where somebody has done by now what would take it back: what was added is gone, what was dropped is there."""
     opposite = {ADD: REMOVE, REMOVE: ADD}.get(d.change)
     return any(
-        (one.object, one.table, one.name.lower(), one.change) == (d.object, d.table, d.name.lower(), opposite)
+        (one.object, one.table, folded(one.name), one.change) == (d.object, d.table, folded(d.name), opposite)
         for one in since
     )
 
 
 def _told_already(d: Difference) -> str:
-    name = d.name if d.name.lower() == d.table else f"{d.table}.{d.name}"
+    name = d.name if folded(d.name) == d.table else f"{d.table}.{d.name}"
     if d.change == REMOVE:
         return f"{d.object} {name} is not there any more: nothing of it is left to take back"
     again = f"{d.object} {name} is there again"
@@ -381,7 +380,7 @@ def evidence(
     waiting = [*(o.difference for o in plan.operations if o.number not in numbers), *skipped]
     done = [one for one in done_by(ask.entry.evidence) if one.number in ask.numbers]
     undone_ = [one for one in done if not any(_concerns(d, one, done) for d in waiting)]
-    removed = [one.identity for one in undone_ if one.identity.split("|")[3] == REMOVE]
+    removed = [one.identity for one in undone_ if parts_of(one.identity).change == REMOVE]
     return {
         "undoes": {"migration": ask.migration, "operations": sorted(one.number for one in undone_)},
         "waiting": sorted({*map(str, previous.get("waiting", ())), *removed}),
@@ -392,17 +391,12 @@ def evidence(
 
 def _concerns(d: Difference, one: Done, done: Sequence[Done]) -> bool:
     """True where what waits is about the same thing as an operation; rather once too often."""
-    kind, table, name, *_ = one.identity.split("|")
+    place, beside = parts_of(one.identity), [(parts_of(other.identity), folded(other.old)) for other in done]
     # Where names are taken back too, the way back goes by the former ones.
-    former = {
-        other.identity.split("|")[1]: other.old.lower()
-        for other in done
-        if other.identity[:6] == "table|" and other.old
-    }
-    if d.table not in {table, former.get(table)}:
+    former = {other.table: old for other, old in beside if other.object == "table" and old}
+    if d.table not in {place.table, former.get(place.table)}:
         return False
-    if kind == "table" or d.object == "table" or d.name.lower() in {name, one.old.lower()}:
+    name = folded(d.name)
+    if "table" in {place.object, d.object} or name in {place.name, folded(one.old)}:
         return True
-    beside = [other for other in done if other.identity.split("|")[1] == table]
-    named = {word for other in beside for word in (other.identity.split("|")[2], other.old.lower())}
-    return d.name.lower() not in named
+    return name not in {word for other, old in beside if other.table == place.table for word in (other.name, old)}

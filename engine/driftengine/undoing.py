@@ -262,7 +262,7 @@ class _Stand:
 
     def _fill(self, d: Difference) -> str | None:
         """The expression with which the migration had filled the column, where it is known, by the names from before."""
-        here = (d.table, d.name.lower())
+        here = (d.table, folded(d.name))
         then = self.goal.names.get(here, here)
         table, columns = self._called(then[0])
         made = (table, columns.get(then[1], then[1]))
@@ -290,8 +290,8 @@ class _Stand:
         made = self.dialect.goes_with(d, now) if d.object == "column" else ()
         # An index that this way back changes as well is made again without the column.
         own = [one for one in self.goal.drift.differences if one.object == "index" and one.change != ADD]
-        mine = {(one.table, one.name.lower()) for one in own}
-        others = [name for name in made if (d.table, name.lower()) not in mine]
+        mine = {(one.table, folded(one.name)) for one in own}
+        others = [name for name in made if (d.table, folded(name)) not in mine]
         if not others:
             return ruling
         reason = f"{ruling.judgement.reason}; with it goes the index {', '.join(others)}, made since"
@@ -421,8 +421,8 @@ class _Stand:
 
     def _given(self, d: Difference) -> str | None:
         """The value that a person gave for the rows that the backup does not have."""
-        place = f"{d.table}.{d.name}".lower()
-        return next((e for name, e in self.target.backfill.items() if name.lower() == place), None)
+        place = folded(f"{d.table}.{d.name}")
+        return next((e for name, e in self.target.backfill.items() if folded(name) == place), None)
 
     def _without_backup(self, d: Difference) -> Ruling | None:
         """Nothing can come back; approved, the object does, without what it held."""

@@ -140,22 +140,6 @@ def test_a_row_without_any_identity_is_not_decided(taken: Taken) -> None:
     assert taken.unsure("v").count == 1
 
 
-def test_a_highest_key_may_have_been_given_again(taken: Taken) -> None:
-    """Without AUTOINCREMENT the key of the last row, once deleted, is the next one's: what looks like another row is shown."""
-    taken.run(
-        "CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT, born TEXT, v TEXT)",
-        "INSERT INTO t VALUES (1, 'Ann', '1990', 'a'), (2, 'Bob', '1991', 'b'), (3, 'Cid', '1992', 'c')",
-    )
-    taken.migrate("CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT, born TEXT)")
-    taken.run(
-        "UPDATE t SET name = 'Anna', born = '1989' WHERE id = 1", "UPDATE t SET name = 'Cider' WHERE id = 3"
-    )
-    assert taken.unsure("v").count == 0
-    taken.run("DELETE FROM t WHERE id = 3", "INSERT INTO t VALUES (3, 'Dan', '2001')")
-    found = taken.unsure("v")
-    assert [key for key, _ in found.rows] == [3]
-
-
 def test_a_later_row_without_a_value_is_shown(taken: Taken) -> None:
     """A NOT NULL column without a default comes back: rows written since have no value for it."""
     taken.run("CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT NOT NULL)", "INSERT INTO t VALUES (1, 'x')")

@@ -170,15 +170,19 @@ class Life:
             self._assert_stays_undone(done)
 
     def restore(self) -> None:
-        """`driftd rollback --use-backup`: the whole database as it was before the last migration."""
-        if not self.past or not self.past[-1].backup:
+        """The whole database as it was before the last migration that has not been taken back whole."""
+        told = api.history(self.house.target())["migrations"] if self.met else []
+        standing = [
+            one["migration_id"]
+            for one in told
+            if one["kind"] == "migration" and len(one["undone"]) < one["operations"]
+        ]
+        place = next((n for n, one in enumerate(self.past) if standing and one.id == standing[-1]), None)
+        if place is None or not self.past[place].backup:
             return
-        target = self.past.pop()
-        try:
-            api.rollback_to_backup(self.house.target(), allowed_by="a test")
-        except HistoryError as error:
-            _require(error, "nothing-to-roll-back", "already-restored")
-            return
+        target = self.past[place]
+        del self.past[place:]
+        api.rollback_to_backup(self.house.target(), allowed_by="a test")
         assert everything(self.house.database) == everything(target.before)
         assert stored_shapes(self.house.database) == stored_shapes(target.before)
 

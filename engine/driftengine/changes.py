@@ -18,7 +18,8 @@ NATIVE, CATALOG, REBUILD = "native", "catalog", "rebuild"
 SqlValue = str | int | float | bytes | None
 SHOWN_CHARACTERS = 500  # of a value in a report
 _FOLDED = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
-_ESCAPED = re.compile(r"\\[\\|]|[^\\|]+|.", re.DOTALL)  # of an identity: an escaped character, plain ones, or one of the two signs
+# Of an identity: an escaped character, plain ones, or one of the two signs.
+_PIECES = re.compile(r"\\[\\|]|[^\\|]+|.", re.DOTALL)
 
 
 def folded(name: str) -> str:
@@ -101,7 +102,7 @@ def rename_of(difference: Difference) -> Rename:
 
 
 def identity_of(kind: str, table: str, name: str, change: str, aspect: str = "") -> str:
-    """See `Difference.identity`. A `|` within a name is written `\\|`, a `\\` twice."""
+    r"""See `Difference.identity`. A `|` within a name is written `\|`, a `\` twice."""
     table, name = (one.replace("\\", "\\\\").replace("|", "\\|") for one in (table, folded(name)))
     return f"{kind}|{table}|{name}|{change}|{aspect}"
 
@@ -120,11 +121,11 @@ class Parts:
 def parts_of(identity: str) -> Parts:
     """An identity taken apart. One of an older history may hold a `|` within its last name as it is."""
     parts = [""]
-    for token in _ESCAPED.findall(identity):
-        if token == "|":
+    for piece in _PIECES.findall(identity):
+        if piece == "|":
             parts.append("")
         else:
-            parts[-1] += token[1:] if token in {"\\\\", "\\|"} else token
+            parts[-1] += piece[1:] if piece in {r"\\", r"\|"} else piece
     kind, table, *name, change, aspect = parts
     return Parts(kind, table, "|".join(name), change, aspect)
 

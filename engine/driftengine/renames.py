@@ -10,7 +10,17 @@ import re
 from dataclasses import fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from driftengine.changes import ADD, RENAME, Difference, Facts, Questions, Rename, folded, identity_of, parts_of
+from driftengine.changes import (
+    ADD,
+    RENAME,
+    Difference,
+    Facts,
+    Questions,
+    Rename,
+    folded,
+    identity_of,
+    parts_of,
+)
 from driftengine.diff import Base, Sides, compare
 from driftengine.diff.naming import meant_by
 from driftengine.errors import RehearsalError

@@ -102,7 +102,10 @@ def _done_again(entry: Entry, gone: frozenset[int], source: Entry | None) -> fro
 def _about_the_same(back: Iterable[Done], done: Sequence[Done]) -> frozenset[int]:
     """Which of the operations of a migration these ones of its rollback are about; its renames lie between."""
     former = {
-        table: folded(one.old) for one in done for kind, table, _ in [_place(one)] if one.old and kind == "table"
+        table: folded(one.old)
+        for one in done
+        for kind, table, _ in [_place(one)]
+        if one.old and kind == "table"
     }
     places = {_place(one) for one in back}
     found = set()

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from driftengine import history
-from driftengine.changes import ADD, CHANGE, REMOVE, Change, folded, parts_of
+from driftengine.changes import ADD, CHANGE, REMOVE, RENAME, Change, folded, parts_of, rename_of
 from driftengine.diff import Base, compare
 from driftengine.errors import DriftError, HistoryError, RehearsalError
 from driftengine.needs import needs_of
 from driftengine.operations import Operation
 from driftengine.renamed_since import Called, Later
-from driftengine.renames import Rename, compared
+from driftengine.renames import Rename, compared, identity_moved
 from driftengine.risk import SAFE, Judgement
 from driftengine.taken_back import ROLLBACK, Done, done_by, last_to_take_back, undone
 
@@ -53,9 +53,9 @@ class Goal:
     """Where an undo leads.
 
     `wanted` is the schema that it leads to, `drift` how the present one differs from that. `then` is the schema of the
-    migration's backup; `names` goes from (table, column) keys of now to those of then where they are others. `moved` are
-    the identities of what somebody has changed since the migration; `skipped` is what cannot be taken back from the
-    schema as it is now; `notes` are sentences for people.
+    migration's backup; `names` goes from (table, column) keys of now to those of then where they are others; `later` are
+    the renames in between. `moved` are the identities of what somebody has changed since the migration; `skipped` is
+    what cannot be taken back from the schema as it is now; `notes` are sentences for people.
     """
 
     wanted: Schema
@@ -65,6 +65,7 @@ class Goal:
     moved: frozenset[str] = frozenset()
     skipped: tuple[Difference, ...] = ()
     notes: tuple[str, ...] = ()
+    later: tuple[Later, ...] = ()
 
 
 # --- what is meant
@@ -159,14 +160,16 @@ def goal(dialect: Dialect, entries: Sequence[Entry], actual: Schema, ask: Asked)
     called = Called(forward.renames, ask.numbers, left, _later_renames(entries, entry))
     try:
         before = called.moved(dialect, before, ask.left)
-        after = called.moved(dialect, after, forward.numbers - gone)
+        after = called.moved(dialect, after, frozenset(forward.renames) - gone)
     except RehearsalError as error:
         raise _in_the_way(f"its names were given to others since: {error.why}") from error
     names, back = called.names(then), called.back()
     way = compared(dialect, before, after, Base(after, after), (), back)
     if _same(after, actual):
-        return Goal(before, _with_their_tables(way, way.differences), then, names), ask
-    return _from_here(dialect, way, before, after, actual, back, then, names), ask
+        found = Goal(before, _with_their_tables(way, way.differences), then, names)
+    else:
+        found = _from_here(dialect, way, before, after, actual, back, then, names)
+    return replace(found, later=called.later), ask
 
 
 @dataclass(frozen=True, slots=True)
@@ -370,6 +373,7 @@ def evidence(
     plan: Plan,
     went: Sequence[Operation],
     skipped: Sequence[Difference] = (),
+    later: Sequence[Later] = (),
 ) -> dict[str, Any]:
     """What the row of a rollback holds beside: what it takes back, and what base alone would forget.
 
@@ -381,11 +385,19 @@ def evidence(
     done = [one for one in done_by(ask.entry.evidence) if one.number in ask.numbers]
     undone_ = [one for one in done if not any(_concerns(d, one, done) for d in waiting)]
     removed = [one.identity for one in undone_ if parts_of(one.identity).change == REMOVE]
+    for one in later:
+        removed = [identity_moved(identity, one.renames) for identity in removed]
+    back = [rename_of(o.difference) for o in went if o.difference.change == RENAME]
+
+    def by_now(identity: str) -> str:
+        """What goes by its former name again is noted under that."""
+        return identity_moved(identity, back)
+
     return {
         "undoes": {"migration": ask.migration, "operations": sorted(one.number for one in undone_)},
-        "waiting": sorted({*map(str, previous.get("waiting", ())), *removed}),
-        "moved": dict(previous.get("moved", {})),
-        "accepted": dict(previous.get("accepted", {})),
+        "waiting": sorted(map(by_now, {*map(str, previous.get("waiting", ())), *removed})),
+        "moved": {by_now(one): note for one, note in previous.get("moved", {}).items()},
+        "accepted": {by_now(one): note for one, note in previous.get("accepted", {}).items()},
     }
 
 
@@ -399,4 +411,6 @@ def _concerns(d: Difference, one: Done, done: Sequence[Done]) -> bool:
     name = folded(d.name)
     if "table" in {place.object, d.object} or name in {place.name, folded(one.old)}:
         return True
-    return name not in {word for other, old in beside if other.table == place.table for word in (other.name, old)}
+    return name not in {
+        word for other, old in beside if other.table == place.table for word in (other.name, old)
+    }

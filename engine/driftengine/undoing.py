@@ -11,7 +11,7 @@ from driftengine import accepted, history
 from driftengine import backup as backups
 from driftengine.apply import Applier
 from driftengine.backup_files import folder_for
-from driftengine.changes import ADD, CHANGE, REMOVE, RENAME, Backfill, Difference, rename_of
+from driftengine.changes import ADD, CHANGE, REMOVE, RENAME, Backfill, Difference, parts_of, rename_of
 from driftengine.desired import Desired
 from driftengine.errors import BackupError, DriftError, HistoryError
 from driftengine.plan import Ruling, make_plan, questions
@@ -153,7 +153,7 @@ class Undoing:
             {"plan": round((time.perf_counter() - started) * 1000, 3)},
             kind=ROLLBACK,
             more=lambda went: {
-                **evidence(previous, ask, plan, went, found.skipped),
+                **evidence(previous, ask, plan, went, found.skipped, found.later),
                 "wishes": wishes_moved(known.differences, self._left(found, actual, went, drift).differences),
             },
         )  # fmt: skip
@@ -266,8 +266,9 @@ class _Stand:
         then = self.goal.names.get(here, here)
         table, columns = self._called(then[0])
         made = (table, columns.get(then[1], then[1]))
-        places = tuple(f"column|{table}|{name}|" for table, name in (made, then, here))
-        found = next((fill for one, fill in self.fills.items() if one.startswith(places)), None)
+        told = [(parts_of(one), fill) for one, fill in self.fills.items()]
+        fills = {(one.table, one.name): fill for one, fill in told if one.object == "column"}
+        found = next((fills[place] for place in (made, then, here) if place in fills), None)
         if found is None or not (columns or table != then[0]):
             return found
         return self.dialect.respelled(found, {table: d.table} | {new: old for old, new in columns.items()})

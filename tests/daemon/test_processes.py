@@ -77,9 +77,11 @@ class TestOwnFigures:
 
     def test_they_are_those_that_psutil_sees(self) -> None:
         """Memory is resident bytes, as everybody counts them."""
-        ours, theirs = processes.own_figures(), psutil.Process()
+        theirs = psutil.Process()
+        before, ours, after = theirs.num_threads(), processes.own_figures(), theirs.num_threads()
         assert ours["memory"]["rss_bytes"] == pytest.approx(theirs.memory_info().rss, rel=0.1)
-        assert ours["threads"] == theirs.num_threads()
+        # A thread of another test may be about to end.
+        assert min(before, after) <= ours["threads"] <= max(before, after)
 
     @linux
     def test_asking_costs_no_psutil(self, tmp_path: Path) -> None:

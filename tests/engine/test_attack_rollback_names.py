@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from driftengine import api
-from driftengine.errors import HistoryError
+from driftengine.errors import HistoryError, PlanError
 from support.migrations import House, kinds
 
 if TYPE_CHECKING:
@@ -170,3 +170,79 @@ def test_a_name_that_is_free_again_is_another_ones(begun: Callable[..., House]) 
     migrated(house, moved.replace("b TEXT", "b TEXT, a TEXT DEFAULT '7'"))
     assert kinds(rollback(house, first)) == ["change_type"]
     assert house.ask("SELECT a, b, c FROM t") == [("7", "x", "007")]
+
+
+# --- letters that SQL does not fold, and signs that driftd writes itself
+
+
+@pytest.mark.parametrize(("old", "new"), [("Ä", "Ö"), ("ÄNDERUNG", "NEUÄ"), ("a|b", "c\\|d"), ("x\\", "|y")])
+def test_any_name_goes_there_and_back(begun: Callable[..., House], old: str, new: str) -> None:
+    """A column and its table are renamed, a conversion beside it: taken back one by one, then whole."""
+    ddl = f'CREATE TABLE "{old}" (id INTEGER PRIMARY KEY, "{old}" TEXT, gone TEXT, other TEXT)'
+    house = begun(ddl, f"INSERT INTO \"{old}\" VALUES (1, '007', 'x', '08')")
+    wanted = f'CREATE TABLE "{new}" (id INTEGER PRIMARY KEY, "{new}" INTEGER, other INTEGER)'
+    renames = {new: old, f"{new}.{new}": old}
+    first = renamed(house, wanted, renames, "convert-column", "drop-column")
+    plan = api.history(house.target(), first)["migrations"][0]["plan"]
+    numbers = {o["name"]: o["id"] for o in plan["operations"] if o["kind"] in {"change_type", "drop_column"}}
+    rollback(house, first, operations=[numbers["other"]])
+    rollback(house, first, operations=[numbers[new], numbers["gone"]])
+    assert house.ask(f'SELECT "{new}", other, gone FROM "{new}"') == [("007", "08", "x")]
+    rollback(house, first)
+    assert house.ask(f'SELECT "{old}", other, gone FROM "{old}"') == [("007", "08", "x")]
+
+
+def test_names_that_differ_in_a_letter_that_sql_does_not_fold_are_two(begun: Callable[..., House]) -> None:
+    """Of two columns `Ä` and `ä` one is converted and taken back, whatever has been done to the other one since."""
+    ddl = 'CREATE TABLE t (id INTEGER PRIMARY KEY, "Ä" TEXT, "ä" TEXT)'
+    house = begun(ddl, "INSERT INTO t VALUES (1, '007', '08')")
+    first = migrated(house, ddl.replace('"Ä" TEXT', '"Ä" INTEGER'), "convert-column")
+    migrated(house, 'CREATE TABLE t (id INTEGER PRIMARY KEY, "Ä" INTEGER)', "drop-column")
+    rollback(house, first)
+    assert house.ask("SELECT * FROM t") == [(1, "007")]
+    assert house.stored("t") == 'CREATE TABLE t (id INTEGER PRIMARY KEY, "Ä" TEXT)'
+
+
+# --- what the row of a rollback notes
+
+
+def test_what_was_accepted_stays_so_under_the_former_name(begun: Callable[..., House]) -> None:
+    """A column that somebody added and a person adopted is in the table that gets its name back."""
+    house = begun("CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT)")
+    house.run("ALTER TABLE t ADD COLUMN n TEXT")
+    assert api.adopt(house.target(), ("t.n",), allowed_by="a test")["outcome"] == "adopted"
+    renamed(house, "CREATE TABLE u (id INTEGER PRIMARY KEY, a TEXT)", {"u": "t"})
+    assert [one["name"] for one in house.check()["accepted"]] == ["n"]
+    rollback(house)
+    house.models("CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT)")
+    document = house.check()
+    assert [one["name"] for one in document["accepted"]] == ["n"]
+    assert document["in_sync"]
+
+
+def test_who_moved_is_known_under_the_former_name(begun: Callable[..., House]) -> None:
+    """An index that somebody dropped is not made again because its table was renamed back."""
+    models = "CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT); CREATE INDEX ix ON t (a)"
+    house = begun(models)
+    house.run("DROP INDEX ix")
+    house.models(models.replace(" t ", " u "))
+    assert kinds(house.apply(renames={"u": "t"}), "held") == ["create_index"]
+    house.settings["renames"] = {"u": "t"}
+    rollback(house)
+    house.models(models)
+    house.settings.clear()
+    assert kinds(house.apply(), "held") == ["create_index"]
+
+
+def test_what_comes_back_is_known_in_a_table_with_a_new_name(begun: Callable[..., House]) -> None:
+    """A column that the models once described waits to be dropped, and is nobody's change by hand."""
+    house = begun(TWO, "INSERT INTO t VALUES (1, 'x', 'y')")
+    less = TWO.replace(", b TEXT", "")
+    first = migrated(house, less, "drop-column")
+    renamed(house, less.replace(" t ", " u "), {"u": "t"})
+    rollback(house, first)
+    house.settings["renames"] = {"u": "t"}
+    assert [one["name"] for one in house.check()["differences"]] == ["b"]
+    with pytest.raises(PlanError) as caught:
+        api.adopt(house.target(), ("u.b",), allowed_by="a test")
+    assert caught.value.code == "not-by-hand"

@@ -261,7 +261,8 @@ def _refer(
         [f'"{there}" IS NOT NULL' for _, there in pairs] + [f'"{there}" = ?' for there, _ in fixed]
     )
     found = connection.execute(
-        f'SELECT {listed} FROM "{reference.parent}" WHERE {where}', [value for _, value in fixed]
+        f'SELECT {listed} FROM "{reference.parent}" WHERE {where} ORDER BY {listed}',
+        [value for _, value in fixed],
     ).fetchall()
     open_ones = [here for here in optional if here not in row]
     if open_ones and (not found or chance.random() < 0.2):

@@ -36,7 +36,7 @@ def journey_of(package: str, older: str) -> Journey:
     return next(one for one in journeys(LINEAGES[package]) if one.older.version == older)
 
 
-@pytest.mark.parametrize(("package", "older"), CHOSEN, ids="-".join)
+@pytest.mark.parametrize(("package", "older"), CHOSEN, ids=map("-".join, CHOSEN))
 def test_a_release_becomes_the_next(package: str, older: str, tmp_path: Path) -> None:
     """Schema, rows, rowids and sequences are right, the newer code runs, what waits is agreed to, and all of it goes back."""
     arrival = travel(journey_of(package, older), tmp_path)

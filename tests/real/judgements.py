@@ -23,7 +23,9 @@ class Answer:
 
 _KEYS = ("--approve", "change-primary-key")
 _EMPTY_BEFORE = "rows hold NULL, and neither the models nor the database know what else should stand there"
-_MLFLOW_KEY = "the workspaces of 3.10 become a part of every key, which only who runs the server can decide"
+_MLFLOW_KEY = (
+    "the workspaces, new since 3.9, become a part of every key, which only who runs the server can decide"
+)
 _MLFLOW_KEYED = (
     "model_version_tags",
     "model_versions",

@@ -10,69 +10,69 @@ import pytest
 from support.identical import assert_identical, image
 
 if TYPE_CHECKING:
-    from support.traps import Trap
+    from support.hard_cases import Rig
 
 PAIR = 'CREATE TABLE "Pa ir"(b INT, a INT, note TEXT, PRIMARY KEY (a, b));'
 CHILD = "CREATE TABLE c(id INTEGER PRIMARY KEY, x INT, y INT, v TEXT{});"
 ROWS = "INSERT INTO \"Pa ir\"(a, b) VALUES (1, 2), (3, 4); INSERT INTO c VALUES (1, 1, 2, '1'), (2, NULL, 9, '2');"
 
 
-def test_an_implicit_key_means_the_declared_order(trap: Trap) -> None:
+def test_an_implicit_key_means_the_declared_order(rig: Rig) -> None:
     """`REFERENCES p` takes the primary key as it is declared, not as the columns stand; naming it so is no drift."""
-    trap.begin(PAIR + CHILD.format(""), ROWS)
+    rig.begin(PAIR + CHILD.format(""), ROWS)
     implicit = PAIR + CHILD.format(', FOREIGN KEY (x, y) REFERENCES "Pa ir"')
-    trap.migrated(implicit, objects=["c"])
-    trap.models(PAIR + CHILD.format(', FOREIGN KEY (y, x) REFERENCES "pa IR"(B, A)'))
-    assert trap.check()["in_sync"]
+    rig.migrated(implicit, objects=["c"])
+    rig.models(PAIR + CHILD.format(', FOREIGN KEY (y, x) REFERENCES "pa IR"(B, A)'))
+    assert rig.check()["in_sync"]
     with pytest.raises(sqlite3.IntegrityError):
-        trap.service("INSERT INTO c VALUES (9, 2, 1, '')")
+        rig.service("INSERT INTO c VALUES (9, 2, 1, '')")
     other = PAIR + CHILD.format(', FOREIGN KEY (y, x) REFERENCES "Pa ir"')
-    (one,) = trap.refused(other, "blocked")
+    (one,) = rig.refused(other, "blocked")
     assert (one["table"], one["count"], one["rows"]) == ("c", 1, [{"key": 1, "value": "2, 1"}])
 
 
 @pytest.mark.parametrize("rows", [ROWS, ""], ids=["rows", "empty"])
 @pytest.mark.parametrize("which", ["Pa ir", "c"])
-def test_a_composite_key_survives_a_copy_of_either_side(trap: Trap, which: str, rows: str) -> None:
+def test_a_composite_key_survives_a_copy_of_either_side(rig: Rig, which: str, rows: str) -> None:
     """Order, pairs and actions are what they were, and a rowless parent is a parent all the same."""
     ddl = PAIR + CHILD.format(
         ', FOREIGN KEY (y, x) REFERENCES "Pa ir"(b, a) ON UPDATE CASCADE ON DELETE SET NULL'
     )
-    trap.begin(ddl, rows)
+    rig.begin(ddl, rows)
     old, new, column = ("note TEXT", "note INT", "note") if which == "Pa ir" else ("v TEXT", "v INT", "v")
-    trap.migrated(ddl.replace(old, new), objects=[which], columns=[f"{which.lower()}.{column}"])
+    rig.migrated(ddl.replace(old, new), objects=[which], columns=[f"{which.lower()}.{column}"])
     if rows:
-        trap.service('UPDATE "Pa ir" SET a = 7 WHERE a = 1')
-        assert trap.service("SELECT x, y FROM c WHERE id = 1") == [(7, 2)]
+        rig.service('UPDATE "Pa ir" SET a = 7 WHERE a = 1')
+        assert rig.service("SELECT x, y FROM c WHERE id = 1") == [(7, 2)]
 
 
 @pytest.mark.parametrize(
     "more", ["", "CREATE INDEX i ON p(k);", "CREATE UNIQUE INDEX i ON p(k) WHERE k > 0;"]
 )
-def test_a_key_to_a_parent_that_has_none_is_not_made(trap: Trap, more: str) -> None:
+def test_a_key_to_a_parent_that_has_none_is_not_made(rig: Rig, more: str) -> None:
     """SQLite takes it without a word and then refuses each write: reported, never done, and nothing else held up."""
     ddl = f"CREATE TABLE p(id INTEGER PRIMARY KEY, k INT);{more} CREATE TABLE c(id INTEGER PRIMARY KEY, k INT{{}});"
-    trap.begin(ddl.format(""), "INSERT INTO p VALUES (1, 5); INSERT INTO c VALUES (1, 5);")
-    (one,) = trap.refused(ddl.format(" REFERENCES p(k)"), "held", "no-parent-key")
+    rig.begin(ddl.format(""), "INSERT INTO p VALUES (1, 5); INSERT INTO c VALUES (1, 5);")
+    (one,) = rig.refused(ddl.format(" REFERENCES p(k)"), "held", "no-parent-key")
     assert (one["kind"], one["table"], one["code"]) == ("add_foreign_key", "c", "no-parent-key")
-    trap.service("INSERT INTO c VALUES (2, 77)")
+    rig.service("INSERT INTO c VALUES (2, 77)")
 
 
-def test_a_mismatch_that_is_there_already_hinders_nothing_else(trap: Trap) -> None:
+def test_a_mismatch_that_is_there_already_hinders_nothing_else(rig: Rig) -> None:
     """The check of the whole database raises over it; the tables that change are checked one by one."""
     broken = "CREATE TABLE p(id INTEGER PRIMARY KEY, k INT); CREATE TABLE bad(k INT REFERENCES p(k), n REFERENCES nowhere);"
     ddl = (
         broken + "CREATE TABLE q(id INTEGER PRIMARY KEY, a TEXT); CREATE TABLE r(q INT REFERENCES q, v INT);"
     )
-    trap.begin(ddl, "INSERT INTO q VALUES (1, '1'); INSERT INTO r VALUES (1, 2), (1, 3);")
-    trap.run("PRAGMA foreign_keys = OFF; INSERT INTO p VALUES (1, 1); INSERT INTO bad VALUES (1, 2);")
+    rig.begin(ddl, "INSERT INTO q VALUES (1, '1'); INSERT INTO r VALUES (1, 2), (1, 3);")
+    rig.run("PRAGMA foreign_keys = OFF; INSERT INTO p VALUES (1, 1); INSERT INTO bad VALUES (1, 2);")
     with pytest.raises(sqlite3.OperationalError):
-        trap.ask("PRAGMA foreign_key_check")
-    trap.migrated(
+        rig.ask("PRAGMA foreign_key_check")
+    rig.migrated(
         ddl.replace("a TEXT", "a INTEGER").replace("v INT", "v INT CHECK (v > 1)"),
         objects=["q", "r"], columns=["q.a"],
     )  # fmt: skip
-    trap.migrated(
+    rig.migrated(
         ddl.replace("a TEXT", "a INTEGER").replace("v INT", "v INT CHECK (v > 1)").replace("k INT);", "k INT, z INT);", 1),
         objects=["p"], columns=["p.z"],
     )  # fmt: skip
@@ -83,29 +83,29 @@ ORPHANS = "PRAGMA foreign_keys = OFF; INSERT INTO p VALUES (1, '1'); INSERT INTO
 
 
 @pytest.mark.parametrize("table", ["p", "the child"])
-def test_orphans_from_before_are_nobodys_fault(trap: Trap, table: str) -> None:
+def test_orphans_from_before_are_nobodys_fault(rig: Rig, table: str) -> None:
     """They neither stop the copy of the child or of the parent, nor vanish with it."""
     ddl = ORPHANED.format(" REFERENCES p(id) ON DELETE CASCADE")
-    trap.begin(ddl, ORPHANS)
-    assert len(image(trap.database).violations) == 2
+    rig.begin(ddl, ORPHANS)
+    assert len(image(rig.database).violations) == 2
     start = 'CREATE TABLE "the child"' if table == "the child" else "CREATE TABLE p"
     head, tail = ddl.split(start)
     after = head + start + tail.replace("a TEXT", "a INTEGER", 1)
-    trap.migrated(after, objects=[table], columns=[f"{table}.a"])
-    assert len(image(trap.database).violations) == 2
+    rig.migrated(after, objects=[table], columns=[f"{table}.a"])
+    assert len(image(rig.database).violations) == 2
 
 
-def test_a_new_key_names_the_orphans(trap: Trap) -> None:
+def test_a_new_key_names_the_orphans(rig: Rig) -> None:
     """Key and value of each row without a parent; mended, it is done, and NULL was never one of them."""
-    trap.begin(ORPHANED.format(""), ORPHANS + "INSERT INTO \"the child\" VALUES (4, NULL, '4');")
+    rig.begin(ORPHANED.format(""), ORPHANS + "INSERT INTO \"the child\" VALUES (4, NULL, '4');")
     after = ORPHANED.format(" REFERENCES p(id)")
-    (one,) = trap.refused(after, "blocked")
+    (one,) = rig.refused(after, "blocked")
     assert (one["kind"], one["table"], one["count"]) == ("add_foreign_key", "the child", 2)
     assert one["rows"] == [{"key": 2, "value": 8}, {"key": 3, "value": 9}]
-    trap.service('DELETE FROM "the child" WHERE p IN (8, 9)')
-    trap.migrated(after, objects=["the child"])
+    rig.service('DELETE FROM "the child" WHERE p IN (8, 9)')
+    rig.migrated(after, objects=["the child"])
     with pytest.raises(sqlite3.IntegrityError):
-        trap.service("INSERT INTO \"the child\" VALUES (9, 9, '')")
+        rig.service("INSERT INTO \"the child\" VALUES (9, 9, '')")
 
 
 @pytest.mark.parametrize(
@@ -119,34 +119,34 @@ def test_a_new_key_names_the_orphans(trap: Trap) -> None:
         ("main", "temp", "rowid"),
     ],
 )
-def test_names_of_every_kind_on_both_sides(trap: Trap, parent: str, child: str, column: str) -> None:
+def test_names_of_every_kind_on_both_sides(rig: Rig, parent: str, child: str, column: str) -> None:
     """Keywords, quotes, brackets, dots and any alphabet, in the parent, the child, the column, the index and the trigger."""
     ddl = f"""CREATE TABLE {parent}({column} INTEGER PRIMARY KEY, v TEXT);
     CREATE TABLE {child}(id INTEGER PRIMARY KEY, {column} INT REFERENCES {parent}({column}) ON DELETE CASCADE, v TEXT);
     CREATE INDEX "i {child.strip('`"[]')[:3]}" ON {child}({column});
     CREATE TRIGGER "g" AFTER DELETE ON {child} BEGIN DELETE FROM {parent} WHERE {parent}.{column} = old.{column}; END;"""
-    trap.begin(
+    rig.begin(
         ddl,
         f"INSERT INTO {parent} VALUES (1, '1'), (2, '2'); INSERT INTO {child} VALUES (1, 1, '1'), (2, 2, '2');",
     )
     bare = [name[1:-1].replace('""', '"') if name[0] in '"[`' else name for name in (parent, child)]
-    trap.migrated(
+    rig.migrated(
         ddl.replace("v TEXT", "v INTEGER"), objects=bare, columns=[f"{name.lower()}.v" for name in bare]
     )
-    trap.service(f"DELETE FROM {parent} WHERE {column} = 1")
-    assert trap.service(f"SELECT count(*) FROM {child}") == [(1,)]
+    rig.service(f"DELETE FROM {parent} WHERE {column} = 1")
+    assert rig.service(f"SELECT count(*) FROM {child}") == [(1,)]
 
 
-def test_a_database_that_the_service_has_attached_is_left_alone(trap: Trap) -> None:
+def test_a_database_that_the_service_has_attached_is_left_alone(rig: Rig) -> None:
     """Tables of the same name in a file beside it, and in temp, are neither seen nor touched."""
     ddl = "CREATE TABLE t(id INTEGER PRIMARY KEY, a TEXT);"
-    trap.begin(ddl, "INSERT INTO t VALUES (1, '1');")
-    other = trap.folder / "other.db"
-    trap.service(f"ATTACH '{other}' AS other")
-    trap.service("CREATE TABLE other.t(id INTEGER PRIMARY KEY, a TEXT)")
-    trap.service("INSERT INTO other.t VALUES (1, '007')")
-    trap.service("CREATE TEMP TABLE u(x)")
+    rig.begin(ddl, "INSERT INTO t VALUES (1, '1');")
+    other = rig.folder / "other.db"
+    rig.service(f"ATTACH '{other}' AS other")
+    rig.service("CREATE TABLE other.t(id INTEGER PRIMARY KEY, a TEXT)")
+    rig.service("INSERT INTO other.t VALUES (1, '007')")
+    rig.service("CREATE TEMP TABLE u(x)")
     before = image(other)
-    trap.migrated(ddl.replace("a TEXT", "a INTEGER"), objects=["t"], columns=["t.a"])
+    rig.migrated(ddl.replace("a TEXT", "a INTEGER"), objects=["t"], columns=["t.a"])
     assert_identical(before, image(other))
-    assert trap.service("SELECT a FROM main.t") == [(1,)]
+    assert rig.service("SELECT a FROM main.t") == [(1,)]

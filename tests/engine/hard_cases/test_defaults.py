@@ -11,7 +11,7 @@ from driftengine.desired import ModelSource
 from support.identical import image
 
 if TYPE_CHECKING:
-    from support.traps import Trap
+    from support.hard_cases import Rig
 
 T = "CREATE TABLE t(id INTEGER PRIMARY KEY, a {});"
 
@@ -35,31 +35,31 @@ ALIKE = [
 
 
 @pytest.mark.parametrize(("kind", "one", "same", "other"), ALIKE)
-def test_a_default_is_what_it_stores(trap: Trap, kind: str, one: str, same: str, other: str) -> None:
+def test_a_default_is_what_it_stores(rig: Rig, kind: str, one: str, same: str, other: str) -> None:
     """Another spelling is no drift; another value is, is done without touching a row, and is what the next row gets."""
-    trap.met(T.format(f"{kind} {one}"), "INSERT INTO t VALUES (1, 'kept'), (2, NULL);")
-    trap.models(T.format(f"{kind} {same}"))
-    assert trap.check()["differences"] == []
-    document = trap.migrated(T.format(f"{kind} {other}"), objects=["t"])
+    rig.met(T.format(f"{kind} {one}"), "INSERT INTO t VALUES (1, 'kept'), (2, NULL);")
+    rig.models(T.format(f"{kind} {same}"))
+    assert rig.check()["differences"] == []
+    document = rig.migrated(T.format(f"{kind} {other}"), objects=["t"])
     assert [one["kind"] for one in document["applied"]] == ["change_default"]
-    trap.run(
+    rig.run(
         f"CREATE TABLE fresh(id INTEGER PRIMARY KEY, a {kind} {other}); INSERT INTO fresh(id) VALUES (3);"
     )
-    trap.service("INSERT INTO t(id) VALUES (3)")
+    rig.service("INSERT INTO t(id) VALUES (3)")
     compared = "SELECT typeof(a), a FROM {} WHERE id = 3"
-    assert trap.service(compared.format("t")) == trap.service(compared.format("fresh"))
+    assert rig.service(compared.format("t")) == rig.service(compared.format("fresh"))
 
 
 @pytest.mark.parametrize(
     "default",
     ['"hello"', "((1+2)*3)", "TRUE", "'O''Brien'", "(')')", "/* one */ 1", "CURRENT_DATE", "(x'00' || 'a')"],
 )
-def test_a_default_survives_a_copy_as_it_was_written(trap: Trap, default: str) -> None:
+def test_a_default_survives_a_copy_as_it_was_written(rig: Rig, default: str) -> None:
     """It is neither quoted nor evaluated on the way, and the copy is not refused for it."""
     ddl = f'CREATE TABLE "t\'s"(id INTEGER PRIMARY KEY, d DEFAULT {default}, a TEXT);'
-    trap.begin(ddl, "INSERT INTO \"t's\"(id, a) VALUES (1, '1');")
-    trap.migrated(ddl.replace("a TEXT", "a INTEGER"), objects=["t's"], columns=["t's.a"])
-    assert trap.stored("t''s") == ddl.replace("a TEXT", "a INTEGER").rstrip(";")
+    rig.begin(ddl, "INSERT INTO \"t's\"(id, a) VALUES (1, '1');")
+    rig.migrated(ddl.replace("a TEXT", "a INTEGER"), objects=["t's"], columns=["t's.a"])
+    assert rig.stored("t''s") == ddl.replace("a TEXT", "a INTEGER").rstrip(";")
 
 
 OLD = 'CREATE TABLE "T 1"(id INTEGER PRIMARY KEY, b TEXT DEFAULT {}, c INT);'
@@ -78,41 +78,41 @@ OLD = 'CREATE TABLE "T 1"(id INTEGER PRIMARY KEY, b TEXT DEFAULT {}, c INT);'
 @pytest.mark.parametrize(
     "later", ["", "INSERT INTO \"T 1\" VALUES (9, 'x', 1), (10, NULL, 1);"], ids=["short", "mixed"]
 )
-def test_a_row_that_is_older_than_its_column_keeps_what_it_reads(trap: Trap, column: str, later: str) -> None:
+def test_a_row_that_is_older_than_its_column_keeps_what_it_reads(rig: Rig, column: str, later: str) -> None:
     """It stores nothing and reads the DDL: with another default in the text it would silently hold another value."""
     if "NOT NULL" in column:
         later = later.replace(", (10, NULL, 1)", "")
-    trap.begin(
+    rig.begin(
         'CREATE TABLE "T 1"(id INTEGER PRIMARY KEY);',
         """INSERT INTO "T 1" VALUES (1), (2); ALTER TABLE "T 1" ADD COLUMN b TEXT DEFAULT 'old';
         ALTER TABLE "T 1" ADD COLUMN c INT DEFAULT 7;"""
         + later,
     )
-    trap.migrated(f'CREATE TABLE "T 1"(id INTEGER PRIMARY KEY, {column}, c INT DEFAULT 8);', objects=["T 1"])
-    assert trap.service('SELECT b, c FROM "T 1" WHERE id < 3') == [("old", 7), ("old", 7)]
-    assert "'old'" not in trap.stored("T 1")
+    rig.migrated(f'CREATE TABLE "T 1"(id INTEGER PRIMARY KEY, {column}, c INT DEFAULT 8);', objects=["T 1"])
+    assert rig.service('SELECT b, c FROM "T 1" WHERE id < 3') == [("old", 7), ("old", 7)]
+    assert "'old'" not in rig.stored("T 1")
 
 
-def test_a_default_that_no_row_reads_is_edited_in_place(trap: Trap) -> None:
+def test_a_default_that_no_row_reads_is_edited_in_place(rig: Rig) -> None:
     """Where every row stores its value, or there is none, no row is copied for a default."""
     ddl = OLD.format("'old'") + OLD.format("'old'").replace('"T 1"', "leer")
-    trap.met(ddl, 'INSERT INTO "T 1"(id) VALUES (1), (2);')
-    document = trap.migrated(ddl.replace("'old'", "'new'"), objects=["T 1", "leer"])
+    rig.met(ddl, 'INSERT INTO "T 1"(id) VALUES (1), (2);')
+    document = rig.migrated(ddl.replace("'old'", "'new'"), objects=["T 1", "leer"])
     assert {one["strategy"] for one in document["applied"]} == {"catalog"}
-    assert trap.service('SELECT b FROM "T 1"') == [("old",), ("old",)]
+    assert rig.service('SELECT b FROM "T 1"') == [("old",), ("old",)]
 
 
-def test_a_value_for_old_rows_leaves_no_default_behind(trap: Trap) -> None:
+def test_a_value_for_old_rows_leaves_no_default_behind(rig: Rig) -> None:
     """A backfill is written into every row: no default that the models do not want stands in the DDL, and no row reads NULL."""
-    trap.begin(
+    rig.begin(
         "CREATE TABLE t(id INTEGER PRIMARY KEY, n INT);", "INSERT INTO t VALUES (1, 5), (2, 6), (7, NULL);"
     )
     after = 'CREATE TABLE t(id INTEGER PRIMARY KEY, n INT, code TEXT NOT NULL, "order" INT NOT NULL);'
-    trap.settings["backfill"] = {"t.code": "'c' || id", "t.order": "coalesce(n, 0) * 2"}
-    trap.migrated(after, objects=["t"], columns=["t.code", "t.order"])
-    assert trap.service('SELECT code, "order" FROM t') == [("c1", 10), ("c2", 12), ("c7", 0)]
-    assert "DEFAULT" not in trap.stored("t").upper()
-    assert trap.service("PRAGMA integrity_check") == [("ok",)]
+    rig.settings["backfill"] = {"t.code": "'c' || id", "t.order": "coalesce(n, 0) * 2"}
+    rig.migrated(after, objects=["t"], columns=["t.code", "t.order"])
+    assert rig.service('SELECT code, "order" FROM t') == [("c1", 10), ("c2", 12), ("c7", 0)]
+    assert "DEFAULT" not in rig.stored("t").upper()
+    assert rig.service("PRAGMA integrity_check") == [("ok",)]
 
 
 MODELS = """
@@ -128,27 +128,27 @@ Table("t", metadata, Column("id", Integer, primary_key=True),
 
 @pytest.mark.parametrize("rows", ["INSERT INTO t VALUES (1), (2);", ""], ids=["rows", "empty"])
 @pytest.mark.parametrize("nullable", [True, False])
-def test_a_default_of_python_never_stands_in_the_ddl(wal_trap: Trap, nullable: bool, rows: str) -> None:
+def test_a_default_of_python_never_stands_in_the_ddl(wal_rig: Rig, nullable: bool, rows: str) -> None:
     """A callable is called for the rows that need a value, and rendered nowhere: neither in the plan nor in the table."""
-    trap = wal_trap
-    trap.begin("CREATE TABLE t(id INTEGER PRIMARY KEY);", rows)
-    (trap.folder / "python_defaults.py").write_text(MODELS.format(nullable=nullable), encoding="utf-8")
-    trap.settings["models"] = ModelSource(
+    rig = wal_rig
+    rig.begin("CREATE TABLE t(id INTEGER PRIMARY KEY);", rows)
+    (rig.folder / "python_defaults.py").write_text(MODELS.format(nullable=nullable), encoding="utf-8")
+    rig.settings["models"] = ModelSource(
         ("python_defaults:metadata",),
         sys.executable,
-        directory=str(trap.folder),
-        pythonpath=(str(trap.folder),),
+        directory=str(rig.folder),
+        pythonpath=(str(rig.folder),),
     )
-    statements = str([one["sql"] for one in trap.plan()["plan"]["operations"]])
+    statements = str([one["sql"] for one in rig.plan()["plan"]["operations"]])
     assert "<function" not in statements
-    document = trap.apply()
+    document = rig.apply()
     assert (document["outcome"], document["held"], document["blocked"]) == ("migrated", [], [])
-    assert "DEFAULT" not in trap.stored("t").upper()
-    keys = trap.service("SELECT key, fixed FROM t")
+    assert "DEFAULT" not in rig.stored("t").upper()
+    keys = rig.service("SELECT key, fixed FROM t")
     if nullable:
         assert keys == [(None, None)] * len(keys)
     else:
         assert len({key for key, _ in keys}) == len(keys)
         assert all(len(key) == 36 and fixed == 3 for key, fixed in keys)
-    assert image(trap.database).violations == ()
-    trap.assert_settled()
+    assert image(rig.database).violations == ()
+    rig.assert_settled()

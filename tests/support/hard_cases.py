@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Trap(House):
+class Rig(House):
     """A house, and the connection of its service, which has read every table and has foreign keys on."""
 
     connections: list[sqlite3.Connection] = field(default_factory=list)

@@ -11,7 +11,7 @@ from command_line import driftd
 from support.identical import assert_identical, image
 
 if TYPE_CHECKING:
-    from support.traps import Trap
+    from support.hard_cases import Rig
 
 
 @dataclass(frozen=True)
@@ -76,15 +76,15 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_command_tells_a_person_what_stands_in_the_way(wal_trap: Trap, case: str) -> None:
+def test_the_command_tells_a_person_what_stands_in_the_way(wal_rig: Rig, case: str) -> None:
     """`driftd apply`, as text and as JSON: exit 1, the same rows in both, and the database as it was to the last row."""
     one = CASES[case]
-    wal_trap.begin(one.ddl, one.rows)
-    wal_trap.models(one.models)
-    before = image(wal_trap.database)
-    how = ("--url", f"sqlite:///{wal_trap.database}", "--models", "models.sql")
-    told = driftd("apply", *how, folder=wal_trap.folder)
-    answered = driftd("apply", *how, "--json", folder=wal_trap.folder)
+    wal_rig.begin(one.ddl, one.rows)
+    wal_rig.models(one.models)
+    before = image(wal_rig.database)
+    how = ("--url", f"sqlite:///{wal_rig.database}", "--models", "models.sql")
+    told = driftd("apply", *how, folder=wal_rig.folder)
+    answered = driftd("apply", *how, "--json", folder=wal_rig.folder)
     assert (told.code, answered.code) == (1, 1), told.err
     document = answered.document
     assert (document["outcome"], document["applied"]) == (one.outcome, [])
@@ -100,24 +100,24 @@ def test_the_command_tells_a_person_what_stands_in_the_way(wal_trap: Trap, case:
         assert word in told.out + told.err
     for row in found["rows"]:
         assert str(row["key"]) in told.out + told.err
-    assert_identical(before, image(wal_trap.database))
+    assert_identical(before, image(wal_rig.database))
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_plan_says_so_before_anybody_applies(wal_trap: Trap, case: str) -> None:
+def test_the_plan_says_so_before_anybody_applies(wal_rig: Rig, case: str) -> None:
     """`driftd check` and `driftd plan` name the object and write nothing; `plan --sql` leaves it out, and says that it does."""
     one = CASES[case]
-    wal_trap.begin(one.ddl, one.rows)
-    wal_trap.models(one.models)
-    before = image(wal_trap.database)
-    found = wal_trap.check()
+    wal_rig.begin(one.ddl, one.rows)
+    wal_rig.models(one.models)
+    before = image(wal_rig.database)
+    found = wal_rig.check()
     assert found["differences"]
     name = one.place.partition(".")[0]
     assert any(name in {this["table"], this["name"]} for this in found["differences"])
-    assert any(name == this["table"] for this in wal_trap.plan()["plan"]["operations"])
-    script = wal_trap.script()
+    assert any(name == this["table"] for this in wal_rig.plan()["plan"]["operations"])
+    script = wal_rig.script()
     if one.count:
         assert "-- left out: " in script
         assert name in script
-    assert_identical(before, image(wal_trap.database))
-    assert wal_trap.stored("driftd_history") == ""
+    assert_identical(before, image(wal_rig.database))
+    assert wal_rig.stored("driftd_history") == ""

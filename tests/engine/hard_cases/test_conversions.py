@@ -9,7 +9,7 @@ import pytest
 from support.identical import image
 
 if TYPE_CHECKING:
-    from support.traps import Trap
+    from support.hard_cases import Rig
 
 T = 'CREATE TABLE "t 1"("group" TEXT PRIMARY KEY, v {}, more TEXT);'
 
@@ -37,11 +37,11 @@ LOSSY = {
 
 
 @pytest.mark.parametrize("case", LOSSY)
-def test_a_value_that_would_change_blocks_its_column_alone(trap: Trap, case: str) -> None:
+def test_a_value_that_would_change_blocks_its_column_alone(rig: Rig, case: str) -> None:
     """Key and value of each row that would be another afterwards; nothing is rounded, trimmed or cut."""
     old, new, values, lost = LOSSY[case]
-    trap.begin(T.format(old), filled(values))
-    (one,) = trap.refused(T.format(new), "blocked")
+    rig.begin(T.format(old), filled(values))
+    (one,) = rig.refused(T.format(new), "blocked")
     assert (one["kind"], one["table"], one["name"], one["code"]) == (
         "change_type",
         "t 1",
@@ -53,11 +53,11 @@ def test_a_value_that_would_change_blocks_its_column_alone(trap: Trap, case: str
 
 
 @pytest.mark.parametrize("case", LOSSY)
-def test_the_same_change_on_an_empty_table_is_done(trap: Trap, case: str) -> None:
+def test_the_same_change_on_an_empty_table_is_done(rig: Rig, case: str) -> None:
     """There is no value that could change."""
     old, new, *_ = LOSSY[case]
-    trap.begin(T.format(old))
-    trap.migrated(T.format(new), objects=["t 1"])
+    rig.begin(T.format(old))
+    rig.migrated(T.format(new), objects=["t 1"])
 
 
 KEPT: dict[str, tuple[str, str, list[str], list[str]]] = {
@@ -71,12 +71,12 @@ KEPT: dict[str, tuple[str, str, list[str], list[str]]] = {
 
 
 @pytest.mark.parametrize("case", KEPT)
-def test_a_conversion_that_loses_nothing_is_done(trap: Trap, case: str) -> None:
+def test_a_conversion_that_loses_nothing_is_done(rig: Rig, case: str) -> None:
     """Value and storage class of every row are what the new type makes of them, and everything else is as before."""
     old, new, values, after = KEPT[case]
-    trap.begin(T.format(old), filled(values))
-    trap.migrated(T.format(new), objects=["t 1"], columns=["t 1.v"])
-    names, rows = image(trap.database).rows["t 1"]
+    rig.begin(T.format(old), filled(values))
+    rig.migrated(T.format(new), objects=["t 1"], columns=["t 1.v"])
+    names, rows = image(rig.database).rows["t 1"]
     assert [row[names.index("v")] for row in rows] == after
 
 
@@ -85,42 +85,42 @@ def test_a_conversion_that_loses_nothing_is_done(trap: Trap, case: str) -> None:
     [("INSERT INTO \"t 1\" VALUES ('a', 5, ''), ('b', 999999, '');", "blocked"), ("", "migrated")],
     ids=["rows", "empty"],
 )
-def test_a_check_that_every_row_would_fail_blocks(trap: Trap, rows: str, outcome: str) -> None:
+def test_a_check_that_every_row_would_fail_blocks(rig: Rig, rows: str, outcome: str) -> None:
     """`v < 1000000` compares a text with a number as soon as v is TEXT: the CHECK that would flip is named."""
     check = "{} CHECK (v < 1000000)"
-    trap.begin(T.format(check.format("INTEGER")), rows)
+    rig.begin(T.format(check.format("INTEGER")), rows)
     if outcome == "migrated":
-        trap.migrated(T.format(check.format("TEXT")), objects=["t 1"])
+        rig.migrated(T.format(check.format("TEXT")), objects=["t 1"])
         return
-    (one,) = trap.refused(T.format(check.format("TEXT")), outcome)
+    (one,) = rig.refused(T.format(check.format("TEXT")), outcome)
     assert (one["kind"], one["name"]) == ("change_type", "v")
     assert "v < 1000000" in one["reason"]
 
 
-def test_an_approval_does_not_turn_a_guard_into_a_loss(trap: Trap) -> None:
+def test_an_approval_does_not_turn_a_guard_into_a_loss(rig: Rig) -> None:
     """A code that names the conversion changes no value either: rows in the way are mended by a person, not by driftd."""
-    trap.begin(T.format("TEXT"), filled(["'007'", "'7'"]))
-    (one,) = trap.refused(T.format("INTEGER"), "blocked")
+    rig.begin(T.format("TEXT"), filled(["'007'", "'7'"]))
+    (one,) = rig.refused(T.format("INTEGER"), "blocked")
     assert one["rows"] == [{"key": "r0", "value": "007"}]
-    trap.service("UPDATE \"t 1\" SET v = '7' WHERE v = '007'")
-    trap.migrated(T.format("INTEGER"), objects=["t 1"], columns=["t 1.v"])
+    rig.service("UPDATE \"t 1\" SET v = '7' WHERE v = '007'")
+    rig.migrated(T.format("INTEGER"), objects=["t 1"], columns=["t 1.v"])
 
 
-def test_several_conversions_at_once_are_judged_one_by_one(trap: Trap) -> None:
+def test_several_conversions_at_once_are_judged_one_by_one(rig: Rig) -> None:
     """In one table two columns convert and two wait; the copy carries those that wait as they are."""
     ddl = "CREATE TABLE t(id INTEGER PRIMARY KEY, a {}, b {}, c {}, d {});"
-    trap.begin(
+    rig.begin(
         ddl.format("TEXT", "TEXT", "REAL", "INTEGER"),
         "INSERT INTO t VALUES (1, '1', '01', 1.0, 1), (2, '2', '2', 2.5, 2);",
     )
-    before = image(trap.database)
-    trap.models(ddl.format("INTEGER", "INTEGER", "INTEGER", "TEXT"))
-    document = trap.apply()
+    before = image(rig.database)
+    rig.models(ddl.format("INTEGER", "INTEGER", "INTEGER", "TEXT"))
+    document = rig.apply()
     found: dict[str, list[Any]] = {
         part: [one["name"] for one in document[part]] for part in ("applied", "blocked")
     }
     assert found == {"applied": ["a", "d"], "blocked": ["b", "c"]}
-    after = image(trap.database)
+    after = image(rig.database)
     for place, name in enumerate(before.rows["t"][0]):
         if name in {"b", "c", "id"}:
             assert [row[place] for row in after.rows["t"][1]] == [row[place] for row in before.rows["t"][1]]

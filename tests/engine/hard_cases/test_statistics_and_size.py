@@ -9,7 +9,7 @@ import pytest
 from support.identical import image
 
 if TYPE_CHECKING:
-    from support.traps import Trap
+    from support.hard_cases import Rig
 
 T = """CREATE TABLE "big one"(id INTEGER PRIMARY KEY, k TEXT, n INT, a TEXT, q INT CHECK (q > 0));
 CREATE INDEX "by k" ON "big one"(k, n); CREATE INDEX part ON "big one"(n) WHERE n > 5; CREATE TABLE other(k TEXT PRIMARY KEY) WITHOUT ROWID;"""
@@ -26,24 +26,24 @@ INSERT INTO other SELECT DISTINCT k FROM "big one"; ANALYZE;"""
         ("a TEXT", "a TEXT, z INT DEFAULT 1", "native"),
     ],
 )
-def test_statistics_stay_for_the_plans_of_queries(trap: Trap, old: str, new: str, strategy: str) -> None:
+def test_statistics_stay_for_the_plans_of_queries(rig: Rig, old: str, new: str, strategy: str) -> None:
     """What ANALYZE found for the table, its indexes and its neighbours is there afterwards, and ANALYZE is not run again."""
-    trap.begin(T, ROWS)
+    rig.begin(T, ROWS)
     query = "EXPLAIN QUERY PLAN SELECT * FROM \"big one\" WHERE k = 'k1' AND n = 6"
-    before, planned = image(trap.database).statistics, trap.ask(query)
+    before, planned = image(rig.database).statistics, rig.ask(query)
     assert len(before) >= 3
-    document = trap.migrated(T.replace(old, new), objects=["big one"], columns=["big one.a", "big one.z"])
+    document = rig.migrated(T.replace(old, new), objects=["big one"], columns=["big one.a", "big one.z"])
     assert [one["strategy"] for one in document["applied"]] == [strategy]
-    assert image(trap.database).statistics == before
-    assert trap.ask(query) == planned
+    assert image(rig.database).statistics == before
+    assert rig.ask(query) == planned
 
 
-def test_statistics_of_what_went_are_gone(trap: Trap) -> None:
+def test_statistics_of_what_went_are_gone(rig: Rig) -> None:
     """Those of a dropped index are not left to mislead; those of the rest are not lost with them."""
-    trap.met(T, ROWS)
-    trap.models(T.replace('CREATE INDEX "by k" ON "big one"(k, n);', ""))
-    assert trap.apply()["outcome"] == "migrated"
-    names = {row[1] for row in image(trap.database).statistics}
+    rig.met(T, ROWS)
+    rig.models(T.replace('CREATE INDEX "by k" ON "big one"(k, n);', ""))
+    assert rig.apply()["outcome"] == "migrated"
+    names = {row[1] for row in image(rig.database).statistics}
     assert "by k" not in names
     assert "part" in names
 
@@ -57,28 +57,28 @@ def test_statistics_of_what_went_are_gone(trap: Trap) -> None:
         ("a TEXT", "a TEXT, z INT NOT NULL DEFAULT 1"),
     ],
 )
-def test_what_needs_no_copy_writes_a_handful_of_pages(wal_trap: Trap, old: str, new: str) -> None:
+def test_what_needs_no_copy_writes_a_handful_of_pages(wal_rig: Rig, old: str, new: str) -> None:
     """Neither the table nor the file is rewritten: a replica that follows the log has next to nothing to send."""
-    trap = wal_trap
-    trap.met(T, ROWS)
-    trap.service("PRAGMA wal_checkpoint(TRUNCATE)")
-    pages = trap.service("PRAGMA page_count")[0][0]
+    rig = wal_rig
+    rig.met(T, ROWS)
+    rig.service("PRAGMA wal_checkpoint(TRUNCATE)")
+    pages = rig.service("PRAGMA page_count")[0][0]
     assert pages > 60
-    trap.models(T.replace(old, new))
-    assert trap.apply()["outcome"] == "migrated"
-    frames = trap.database.with_name("app.db-wal").stat().st_size // 4096
+    rig.models(T.replace(old, new))
+    assert rig.apply()["outcome"] == "migrated"
+    frames = rig.database.with_name("app.db-wal").stat().st_size // 4096
     assert 0 < frames < pages / 3
-    assert trap.service("PRAGMA page_count")[0][0] < pages + 10
+    assert rig.service("PRAGMA page_count")[0][0] < pages + 10
 
 
-def test_nothing_is_vacuumed_or_reset(trap: Trap) -> None:
+def test_nothing_is_vacuumed_or_reset(rig: Rig) -> None:
     """Free pages, settings of the file and the application's own numbers are what they were, whatever was done."""
-    trap.begin(
+    rig.begin(
         T, ROWS + 'PRAGMA user_version = 42; PRAGMA application_id = 7; DELETE FROM "big one" WHERE id % 2;'
     )
     after = T.replace("a TEXT", "a INTEGER").replace("q > 0", "q > -1") + "CREATE TABLE fresh(x);"
-    trap.models(after)
-    statements = " ".join(str(one["sql"]) for one in trap.plan()["plan"]["operations"]).upper()
+    rig.models(after)
+    statements = " ".join(str(one["sql"]) for one in rig.plan()["plan"]["operations"]).upper()
     assert not {"VACUUM", "REINDEX", "ANALYZE"} & set(statements.split())
-    trap.migrated(after, objects=["big one", "fresh"], columns=["big one.a"])
-    assert image(trap.database).settings["user_version"] == 42
+    rig.migrated(after, objects=["big one", "fresh"], columns=["big one.a"])
+    assert image(rig.database).settings["user_version"] == 42

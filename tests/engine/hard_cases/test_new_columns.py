@@ -12,7 +12,7 @@ from support.identical import assert_identical, image
 from support.stages import session_of, staged
 
 if TYPE_CHECKING:
-    from support.traps import Trap
+    from support.hard_cases import Rig
 
 T = 'CREATE TABLE "t ü"(id INTEGER PRIMARY KEY, a TEXT{});'
 ROWS = "INSERT INTO \"t ü\"(id, a) VALUES (1, 'x'), (4, 'y');"
@@ -40,22 +40,22 @@ P = "CREATE TABLE p(id INTEGER PRIMARY KEY);"
 
 @pytest.mark.parametrize("rows", [ROWS, ""], ids=["rows", "empty"])
 @pytest.mark.parametrize("case", COLUMNS)
-def test_a_column_comes_over_rows_as_over_none(trap: Trap, case: str, rows: str) -> None:
+def test_a_column_comes_over_rows_as_over_none(rig: Rig, case: str, rows: str) -> None:
     """By ALTER, by an index or by a copy: what ADD COLUMN refuses is done another way, and old rows hold what is promised."""
     column, values = COLUMNS[case]
-    trap.begin(P + T.format(""), "INSERT INTO p VALUES (7);" + rows)
+    rig.begin(P + T.format(""), "INSERT INTO p VALUES (7);" + rows)
     name = "where" if case == "a keyword" else "c"
     objects = ["t ü", "u c", "uq_t ü_c"]
-    trap.migrated(P + T.format(f", {column}"), objects=objects, columns=[f"t ü.{name}"])
-    found = [value for (value,) in trap.service(f'SELECT "{name}" FROM "t ü" ORDER BY id')]
+    rig.migrated(P + T.format(f", {column}"), objects=objects, columns=[f"t ü.{name}"])
+    found = [value for (value,) in rig.service(f'SELECT "{name}" FROM "t ü" ORDER BY id')]
     if rows and values is not None:
         assert found == values
     elif rows:
         assert all(value is not None for value in found)
-        assert [value for (value,) in trap.service(f'SELECT "{name}" FROM "t ü" ORDER BY id')] == found
-    trap.run(f"CREATE TABLE fresh(id INTEGER PRIMARY KEY, a TEXT, {column});")
-    wanted = [row[1:4] for row in trap.ask("PRAGMA table_xinfo(fresh)")]
-    assert [row[1:4] for row in trap.ask('PRAGMA table_xinfo("t ü")')] == wanted
+        assert [value for (value,) in rig.service(f'SELECT "{name}" FROM "t ü" ORDER BY id')] == found
+    rig.run(f"CREATE TABLE fresh(id INTEGER PRIMARY KEY, a TEXT, {column});")
+    wanted = [row[1:4] for row in rig.ask("PRAGMA table_xinfo(fresh)")]
+    assert [row[1:4] for row in rig.ask('PRAGMA table_xinfo("t ü")')] == wanted
 
 
 @pytest.mark.parametrize(
@@ -67,27 +67,27 @@ def test_a_column_comes_over_rows_as_over_none(trap: Trap, case: str, rows: str)
     ],
 )  # fmt: skip
 def test_a_default_that_its_own_constraint_refuses_is_told(
-    trap: Trap, column: str, kind: str, rows: list[dict[str, object]]
+    rig: Rig, column: str, kind: str, rows: list[dict[str, object]]
 ) -> None:
     """Over rows the constraint is blocked with them, and the rest is done; over none both come at once."""
-    trap.begin(P + T.format("") + T.format("").replace("t ü", "leer"), ROWS)
-    trap.models(P + T.format(f", {column}") + T.format(f", {column}").replace("t ü", "leer"))
-    document = trap.apply()
+    rig.begin(P + T.format("") + T.format("").replace("t ü", "leer"), ROWS)
+    rig.models(P + T.format(f", {column}") + T.format(f", {column}").replace("t ü", "leer"))
+    document = rig.apply()
     assert document["outcome"] == "migrated"
     (one,) = document["blocked"]
     assert (one["kind"], one["table"], one["rows"]) == (kind, "t ü", rows)
     with pytest.raises(sqlite3.IntegrityError):
-        trap.service("INSERT INTO leer(id) VALUES (1), (2)")
+        rig.service("INSERT INTO leer(id) VALUES (1), (2)")
 
 
-def test_a_value_that_nobody_gave_is_waited_for(trap: Trap) -> None:
+def test_a_value_that_nobody_gave_is_waited_for(rig: Rig) -> None:
     """NOT NULL without a default: done where there is no row, held with the rows and the ways out where there are."""
-    trap.begin(T.format("") + T.format("").replace("t ü", "leer"), ROWS)
+    rig.begin(T.format("") + T.format("").replace("t ü", "leer"), ROWS)
     column = ', "select" TEXT NOT NULL'
-    trap.migrated(
+    rig.migrated(
         T.format("") + T.format(column).replace("t ü", "leer"), objects=["leer"], columns=["leer.select"]
     )
-    (one,) = trap.refused(T.format(column) + T.format(column).replace("t ü", "leer"), "held")
+    (one,) = rig.refused(T.format(column) + T.format(column).replace("t ü", "leer"), "held")
     assert (one["kind"], one["table"], one["name"], one["code"]) == (
         "add_column",
         "t ü",
@@ -98,48 +98,48 @@ def test_a_value_that_nobody_gave_is_waited_for(trap: Trap) -> None:
     assert "--backfill" in one["reason"]
 
 
-def test_an_empty_table_is_not_trusted_to_stay_empty(trap: Trap) -> None:
+def test_an_empty_table_is_not_trusted_to_stay_empty(rig: Rig) -> None:
     """The stage was made while there was no row; one that has come is judged, not run over."""
-    trap.met(T.format(""))
-    trap.models(T.format(", c TEXT NOT NULL"))
-    with session_of(trap) as session:
+    rig.met(T.format(""))
+    rig.models(T.format(", c TEXT NOT NULL"))
+    with session_of(rig) as session:
         assert staged(session)["stage"]
-        trap.service("INSERT INTO \"t ü\" VALUES (1, 'x')")
-        before = image(trap.database)
+        rig.service("INSERT INTO \"t ü\" VALUES (1, 'x')")
+        before = image(rig.database)
         document = session.apply(allowed_by="a test")
     assert (document["outcome"], document["applied"]) == ("held", [])
     (one,) = document["held"]
     assert (one["code"], one["rows"][0]["key"]) == ("value-needed", 1)
-    assert_identical(before, image(trap.database))
+    assert_identical(before, image(rig.database))
 
 
-def test_a_plan_for_an_empty_table_does_not_fit_a_filled_one(trap: Trap) -> None:
+def test_a_plan_for_an_empty_table_does_not_fit_a_filled_one(rig: Rig) -> None:
     """What was shown and agreed to is not what would be done now: the plan is refused, and nothing is written."""
-    trap.met(T.format(""))
-    trap.models(T.format(", c TEXT NOT NULL UNIQUE"))
-    shown = trap.plan()["plan"]["id"]
-    trap.service("INSERT INTO \"t ü\" VALUES (1, 'x')")
-    before = image(trap.database)
+    rig.met(T.format(""))
+    rig.models(T.format(", c TEXT NOT NULL UNIQUE"))
+    shown = rig.plan()["plan"]["id"]
+    rig.service("INSERT INTO \"t ü\" VALUES (1, 'x')")
+    before = image(rig.database)
     with pytest.raises(PlanError) as raised:
-        trap.apply_plan(shown)
+        rig.apply_plan(shown)
     assert raised.value.code == "plan-stale"
-    assert_identical(before, image(trap.database))
+    assert_identical(before, image(rig.database))
 
 
-def test_a_row_that_comes_while_it_is_rehearsed_is_judged(trap: Trap) -> None:
+def test_a_row_that_comes_while_it_is_rehearsed_is_judged(rig: Rig) -> None:
     """Between the guard and the transaction a row is written that the UNIQUE would refuse: it is named, and kept."""
-    trap.met(T.format(""), ROWS)
-    trap.models(T.format(", UNIQUE (a)"))
+    rig.met(T.format(""), ROWS)
+    rig.models(T.format(", UNIQUE (a)"))
     came: list[str] = []
 
     def writes(phase: str, done: int, total: int) -> None:
         if phase == "rehearsal" and not came:
             came.append(f"{done} of {total}")
-            trap.service("INSERT INTO \"t ü\" VALUES (9, 'x')")
+            rig.service("INSERT INTO \"t ü\" VALUES (9, 'x')")
 
-    document = trap.apply_with(writes)
+    document = rig.apply_with(writes)
     assert came
     assert (document["outcome"], document["applied"]) == ("blocked", [])
     assert document["blocked"][0]["rows"] == [{"key": "1, 9", "value": "x"}]
-    assert trap.service('SELECT count(*) FROM "t ü"') == [(3,)]
-    assert trap.backups() == []
+    assert rig.service('SELECT count(*) FROM "t ü"') == [(3,)]
+    assert rig.backups() == []

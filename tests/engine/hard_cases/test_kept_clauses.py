@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from support.traps import Trap
+    from support.hard_cases import Rig
 
 # Clauses of a table, and what each of them refuses.
 CLAUSES = """
@@ -49,23 +49,23 @@ CHANGES = {
 }
 
 
-def written(trap: Trap, statements: str) -> None:
+def written(rig: Rig, statements: str) -> None:
     """What the service writes, one statement after the other."""
     for statement in statements.split("; "):
-        trap.service(statement)
+        rig.service(statement)
 
 
 @pytest.mark.parametrize("rows", [ROWS, ""], ids=["rows", "empty"])
 @pytest.mark.parametrize("strategy", CHANGES)
-def test_a_change_of_one_column_weakens_nothing_else(trap: Trap, strategy: str, rows: str) -> None:
+def test_a_change_of_one_column_weakens_nothing_else(rig: Rig, strategy: str, rows: str) -> None:
     """By ALTER, by an edit of the text or by a copy: what the table refused it refuses, what followed still follows."""
-    trap.begin(CLAUSES, rows)
+    rig.begin(CLAUSES, rows)
     old, new = CHANGES[strategy]
-    document = trap.migrated(CLAUSES.replace(old, new), objects=["t t"], columns=["t t.a", "t t.b"])
+    document = rig.migrated(CLAUSES.replace(old, new), objects=["t t"], columns=["t t.a", "t t.b"])
     assert {one["strategy"] for one in document["applied"]} == {strategy}
     if strategy != "native":
         assert (
-            trap.stored("t t")
+            rig.stored("t t")
             == CLAUSES.replace(old, new)
             .partition("1;")[0][CLAUSES.index('CREATE TABLE "t t"') :]
             .partition(";")[0]
@@ -73,9 +73,9 @@ def test_a_change_of_one_column_weakens_nothing_else(trap: Trap, strategy: str, 
     if rows:
         for offence in OFFENCES:
             with pytest.raises(sqlite3.IntegrityError):
-                written(trap, offence)
-        trap.service("UPDATE p SET code = 'Uno' WHERE id = 1")
-        assert trap.service('SELECT code, twice, half FROM "t t" WHERE id = 1') == [("Uno", 12, 3.0)]
+                written(rig, offence)
+        rig.service("UPDATE p SET code = 'Uno' WHERE id = 1")
+        assert rig.service('SELECT code, twice, half FROM "t t" WHERE id = 1') == [("Uno", 12, 3.0)]
 
 
 @pytest.mark.parametrize(
@@ -87,55 +87,55 @@ def test_a_change_of_one_column_weakens_nothing_else(trap: Trap, strategy: str, 
         ("REFERENCES p(id)", "REFERENCES p(id) DEFERRABLE INITIALLY DEFERRED"),
     ],
 )
-def test_another_action_is_drift_and_is_reported(trap: Trap, clause: str, other: str) -> None:
+def test_another_action_is_drift_and_is_reported(rig: Rig, clause: str, other: str) -> None:
     """What a foreign key does to its rows is part of it: the difference is shown, made, and in force."""
     ddl = "CREATE TABLE p(id INTEGER PRIMARY KEY); CREATE TABLE c(id INTEGER PRIMARY KEY, p INT {});"
-    trap.begin(ddl.format(clause), "INSERT INTO p VALUES (1); INSERT INTO c VALUES (1, 1);")
-    trap.models(ddl.format(other))
-    (found,) = trap.check()["differences"]
+    rig.begin(ddl.format(clause), "INSERT INTO p VALUES (1); INSERT INTO c VALUES (1, 1);")
+    rig.models(ddl.format(other))
+    (found,) = rig.check()["differences"]
     assert (found["object"], found["table"], found["change"]) == ("foreign_key", "c", "change")
-    document = trap.migrated(ddl.format(other), objects=["c"])
+    document = rig.migrated(ddl.format(other), objects=["c"])
     assert [(one["kind"], one["risk"]) for one in document["applied"]] == [("change_foreign_key", "safe")]
-    assert other.removeprefix("REFERENCES p(id)") in trap.stored("c")
+    assert other.removeprefix("REFERENCES p(id)") in rig.stored("c")
 
 
-def test_an_enum_of_the_models_that_grows_takes_the_new_value(trap: Trap) -> None:
+def test_an_enum_of_the_models_that_grows_takes_the_new_value(rig: Rig) -> None:
     """The IN list is compared as a set: more is safe and in force at once, another order is nothing, less judges the rows."""
     ddl = "CREATE TABLE t(id INTEGER PRIMARY KEY, s VARCHAR(6), ok BOOLEAN, CONSTRAINT s CHECK (s IN ({})), CHECK (ok IN (0, 1)));"
-    trap.met(
+    rig.met(
         ddl.format("'open', 'closed'"),
         "INSERT INTO t VALUES (1, 'open', 1), (2, 'closed', 0), (3, NULL, NULL);",
     )
-    document = trap.migrated(ddl.format("'closed', 'it''s', 'open'"), objects=["t"])
+    document = rig.migrated(ddl.format("'closed', 'it''s', 'open'"), objects=["t"])
     assert [(one["kind"], one["risk"], one["strategy"]) for one in document["applied"]] == [
         ("change_check", "safe", "catalog")
     ]
-    trap.service("INSERT INTO t VALUES (4, 'it''s', 1)")
-    trap.models(ddl.format("'it''s','open', 'closed'"))
-    assert trap.check()["in_sync"]
-    (one,) = trap.refused(ddl.format("'open'"), "blocked")
+    rig.service("INSERT INTO t VALUES (4, 'it''s', 1)")
+    rig.models(ddl.format("'it''s','open', 'closed'"))
+    assert rig.check()["in_sync"]
+    (one,) = rig.refused(ddl.format("'open'"), "blocked")
     assert (one["kind"], one["table"], one["count"]) == ("change_check", "t", 2)
     assert one["rows"] == [{"key": 2, "value": "closed"}, {"key": 4, "value": "it's"}]
     with pytest.raises(sqlite3.IntegrityError):
-        trap.service("INSERT INTO t VALUES (5, 'x', 1)")
+        rig.service("INSERT INTO t VALUES (5, 'x', 1)")
 
 
-def test_an_enum_that_narrows_without_such_rows_is_done(trap: Trap) -> None:
+def test_an_enum_that_narrows_without_such_rows_is_done(rig: Rig) -> None:
     """No row holds what is no longer allowed; also when there is no row at all."""
     ddl = "CREATE TABLE {}(id INTEGER PRIMARY KEY, s TEXT CHECK (s IN ({})));"
-    trap.met(
+    rig.met(
         ddl.format("t", "'a', 'b'") + ddl.format("empty", "'a', 'b'"),
         "INSERT INTO t VALUES (1, 'a'), (2, NULL);",
     )
     after = ddl.format("t", "'a', 'c'") + ddl.format("empty", "'c'")
-    document = trap.migrated(after, objects=["t", "empty"])
+    document = rig.migrated(after, objects=["t", "empty"])
     assert {one["risk"] for one in document["applied"]} == {"guarded"}
 
 
 @pytest.mark.parametrize("kind", ["BINARY(16)", "VARBINARY(8)", "BLOB"])
-def test_binary_of_a_length_is_no_drift_and_keeps_its_bytes(trap: Trap, kind: str) -> None:
+def test_binary_of_a_length_is_no_drift_and_keeps_its_bytes(rig: Rig, kind: str) -> None:
     """BINARY(n) is NUMERIC to SQLite: in step right after it was made, and its bytes stay bytes through a copy."""
     ddl = f"CREATE TABLE t(id INTEGER PRIMARY KEY, b {kind}, a TEXT);"
-    trap.met(ddl, "INSERT INTO t VALUES (1, x'00ff', '1'), (2, x'3132', '2');")
-    trap.assert_settled()
-    trap.migrated(ddl.replace("a TEXT", "a INTEGER"), objects=["t"], columns=["t.a"])
+    rig.met(ddl, "INSERT INTO t VALUES (1, x'00ff', '1'), (2, x'3132', '2');")
+    rig.assert_settled()
+    rig.migrated(ddl.replace("a TEXT", "a INTEGER"), objects=["t"], columns=["t.a"])

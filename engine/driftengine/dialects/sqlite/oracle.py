@@ -138,7 +138,7 @@ def _same_type(parsed: str, declared: str) -> bool:
 
 def compile_problems(connection: sqlite3.Connection, schema: Schema) -> dict[str, str]:
     """By table key: a collation or a function that the table needs and this SQLite does not have."""
-    functions = {str(row[0]) for row in connection.execute("SELECT DISTINCT name FROM pragma_function_list")}
+    functions: frozenset[str] | None = None  # asked for where a table calls any
     problems: dict[str, str] = {}
     for key, table in schema.tables.items():
         indexes = schema.indexes_of(key)
@@ -146,7 +146,11 @@ def compile_problems(connection: sqlite3.Connection, schema: Schema) -> dict[str
         if unknown:
             problems[key] = f"it needs the collation {unknown[0]}, which only the application has"
             continue
-        missing = sorted(_functions(table, indexes) - functions - _ALWAYS_THERE)
+        called = _functions(table, indexes) - _ALWAYS_THERE
+        if called and functions is None:
+            rows = connection.execute("SELECT DISTINCT name FROM pragma_function_list")
+            functions = frozenset(str(name) for (name,) in rows)
+        missing = sorted(called - (functions or frozenset()))
         if missing:
             problems[key] = f"it needs the function {missing[0]}(), which only the application has"
     return problems

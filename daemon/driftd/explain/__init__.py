@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from driftd.config import shipped_text
+from driftd.config.locate import shipped_text
 from driftengine.errors import ConfigurationError
 
 _HEADING = re.compile(r"^## ([a-z0-9]+(?:[-_][a-z0-9]+)*)\s*$", re.MULTILINE)

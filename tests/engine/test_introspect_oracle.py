@@ -7,11 +7,13 @@ import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from ddl_texts import MadeTable, create_tables
 from driftengine.dialects.sqlite.introspect import read_schema
+from driftengine.dialects.sqlite.tables import declared_type
 from driftengine.dialects.sqlite.tokens import fold, tokenize
 from driftengine.diff import compare
 from probes.respelling import respelled
@@ -146,3 +148,14 @@ def test_another_spelling_of_any_table_is_no_drift(made: MadeTable, turn: int) -
     assert other is not None
     assert compare(schema, other[0]).differences == (), (stored, other[0].stored)
     assert compare(other[0], schema).differences == (), (stored, other[0].stored)
+
+
+@pytest.mark.parametrize(
+    "written", ['[say "hi"] INTEGER', "[int] TEXT", '"int" TEXT', "[a] [b]", "[a'b]", '"a""b" INT']
+)
+def test_a_quoted_type_is_what_sqlite_makes_of_it(written: str) -> None:
+    """SQLite takes quotes away by rules of its own, and with them what stands behind."""
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.execute(f"CREATE TABLE t (a {written})")
+        (shown,) = connection.execute("SELECT type FROM pragma_table_xinfo('t')").fetchone()
+    assert declared_type(written).upper() == shown.upper()

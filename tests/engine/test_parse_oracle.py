@@ -90,9 +90,10 @@ def _assert_columns(connection: sqlite3.Connection, tree: CreateTable) -> None:
 
 
 def _type_as_shown(written: str) -> str:
-    """SQLite drops what stands behind a quoted type, and the quotes; behind brackets it drops the last character."""
+    """SQLite drops what stands behind a quoted type, and the quotes; behind brackets mostly the last character alone."""
     if written.startswith("["):
-        return written[1:-1]
+        end = written.index("]") if any(mark in written[1:-1] for mark in "\"'`[") else -1
+        return written[1:end]
     return unquote(tokenize(written)[0].text) if written[:1] in {'"', "'", "`"} else written
 
 

@@ -34,11 +34,13 @@ Item = TypeVar("Item")
 def declared_type(written: str) -> str:
     """The type that SQLite makes of what was written: of `"INT"`, `'INT'` or `[INT]` it takes the quotes away.
 
-    What stands behind a quoted word is lost; behind brackets the last character is (sqlite3Dequote in SQLite's util.c).
+    What stands behind a quoted word is lost; behind brackets only the last character is, unless a quote stands somewhere
+    between (sqlite3DequoteToken and sqlite3Dequote in SQLite's util.c).
     """
     mark = written[:1]
     if mark == "[":
-        return written[1:-1]
+        quoted = any(quote_mark in written[1:-1] for quote_mark in "\"'`[")
+        return unquote(tokenize(written)[0].text) if quoted else written[1:-1]
     return unquote(tokenize(written)[0].text) if mark and mark in "\"'`" else written
 
 

@@ -24,7 +24,7 @@ _PIECES = re.compile(r"\\[\\|]|[^\\|]+|.", re.DOTALL)
 
 def folded(name: str) -> str:
     """The key of a name: SQL folds the letters of ASCII alone."""
-    return name.translate(_FOLDED)
+    return name.lower() if name.isascii() else name.translate(_FOLDED)
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,11 +36,6 @@ __all__ = ["Rename", "compared", "folded", "inverse"]
 
 REFUSED, EXCHANGE = "refused", "exchange"  # aspects of a rename's difference
 
-Place = tuple[str, str]  # the key of a table, and that of a column or ""
-Wishes = dict[
-    Place, tuple[str, ...]
-]  # by the new place, the former names in the order in which they are tried
-
 
 def in_circle(new: str, found: Mapping[str, str]) -> bool:
     """True where following the former names leads back to where it began."""

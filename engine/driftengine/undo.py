@@ -20,6 +20,7 @@ from driftengine.operations import Operation
 from driftengine.renamed_since import Called, Later
 from driftengine.renames import Rename, compared, identity_moved
 from driftengine.risk import SAFE, Judgement
+from driftengine.survey import base_of
 from driftengine.taken_back import ROLLBACK, Done, done_by, last_to_take_back, undone
 
 if TYPE_CHECKING:
@@ -197,7 +198,8 @@ def _forward(
     base: Base | None = Base(then, then)
     wanted = after
     if entry.kind != ROLLBACK:
-        wanted, base = dialect.understand(entry.base.desired), _base_before(dialect, entries, entry)
+        earlier = tuple(one for one in entries if one.id < entry.id)
+        wanted, base = dialect.understand(entry.base.desired), base_of(dialect, earlier)
     drift = compared(dialect, wanted, then, base, (), tuple(renames.values()))
     by_identity: dict[str, list[Difference]] = {}
     for d in drift.differences:
@@ -219,17 +221,6 @@ def rename_done(done: Done) -> Rename:
 def _operation(dialect: Dialect, number: int, d: Difference, then: Schema) -> Operation:
     change = Change(number, d, dialect.strategy(d, then, None))
     return Operation(number, change, Judgement("", SAFE, "", ""))
-
-
-def _base_before(dialect: Dialect, entries: Sequence[Entry], entry: Entry) -> Base | None:
-    """The base from which the migration had told what the models once described."""
-    earlier = [one for one in entries if one.id < entry.id and one.base is not None]
-    if not earlier or earlier[-1].base is None:
-        return None
-    base, waiting = earlier[-1].base, earlier[-1].evidence.get("waiting", ())
-    return Base(
-        dialect.understand(base.actual), dialect.understand(base.desired), frozenset(map(str, waiting))
-    )
 
 
 def _with_dependents(ask: Asked, forward: _Forward, then: Schema) -> Asked:

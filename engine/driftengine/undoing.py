@@ -13,7 +13,7 @@ from driftengine.apply import Applier
 from driftengine.backup_files import folder_for
 from driftengine.changes import ADD, CHANGE, REMOVE, RENAME, Backfill, Difference, parts_of, rename_of
 from driftengine.desired import Desired
-from driftengine.errors import BackupError, DriftError, HistoryError
+from driftengine.errors import BackupError, HistoryError
 from driftengine.plan import Ruling, make_plan, questions
 from driftengine.renames import EXCHANGE, facts_of, folded
 from driftengine.restoring import backup_of
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from driftengine.schema import Schema
     from driftengine.stage import Progress
     from driftengine.target import Target
-
-Opened = "Callable[[], AbstractContextManager[Database]]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -434,6 +432,3 @@ class _Stand:
         kind = judge(d, self.facts, None).kind
         reason = f"what it held cannot come back, for the backup of {self.ask.migration} is gone: {self.gone}"
         return Ruling(Judgement(kind, DESTRUCTIVE, "backup-gone", reason, hold=True))
-
-
-__all__ = ["DriftError", "RolledBack", "Undoing"]

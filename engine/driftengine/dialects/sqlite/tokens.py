@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 import re
-import string
 from typing import NamedTuple
+
+from driftengine.changes import folded
 
 #: Every keyword of https://sqlite.org/lang_keywords.html.
 KEYWORDS = frozenset(
@@ -62,7 +63,6 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _LEADING = re.compile(_SPACE, re.VERBOSE | re.DOTALL)
-_FOLDED = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
 
 class UnreadableSQL(ValueError):  # noqa: N818  # named for what it says of the text, like UnicodeError's kin
@@ -113,9 +113,7 @@ def unquote(text: str) -> str:
     return text[1:-1] if mark == "[" else text
 
 
-def fold(name: str) -> str:
-    """The name in lower case, ASCII letters only: two names are the same for SQLite when this is equal."""
-    return name.lower() if name.isascii() else name.translate(_FOLDED)
+fold = folded  # two names are the same for SQLite when this is equal
 
 
 def quote(name: str) -> str:

@@ -150,6 +150,10 @@ class Commands:
     async def cmd_history(self, request: Request) -> Document:
         """The audit trail."""
         target = self._one(request).target
+        for gone in self._readers.keys() - self._daemon.keepers.keys():
+            self._readers.pop(
+                gone
+            ).end()  # else a configuration that is edited for weeks leaves a thread for each name
         reader = self._readers.get(target.name) or Worker(f"{target.name}-history")
         self._readers[target.name] = reader
         return await reader.run(partial(api.history, target, request.arguments.get("migration")))

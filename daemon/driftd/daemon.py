@@ -16,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from driftd import notify, told
+from driftd import allocator, notify, told
 from driftd.commands import Commands
 from driftd.config import load
 from driftd.config.locate import locate
@@ -30,12 +30,13 @@ from driftd.log import daemon_logger, set_up
 from driftd.outcomes import as_error, leaving
 from driftd.protocol import PROTOCOL
 from driftd.server import Server
+from driftd.templates import Templates
 from driftd.turns import Turns
 from driftd.watch.debounce import QUIET
 from driftd.watch.watcher import Watcher
 from driftd.watch.wishes import KNOCK, wishes_for
 from driftd.worker import Worker
-from driftengine import remembered
+from driftengine import plain_file, remembered
 from driftengine.errors import BusyError, ConfigurationError, DriftError
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ def serve(request: Request, *, debug: bool = False) -> int:
     """Runs a daemon until it is told to stop; its exit code. Raises DriftError for what keeps it from starting."""
     # Before any thread starts: what the daemon makes is nobody else's, unless it says otherwise itself.
     os.umask(0o077)
+    allocator.share_one_arena()
     configuration = load(request)
     set_up(
         configuration.daemon.get("log"),
@@ -90,6 +92,7 @@ class Daemon:
         self._started_at, self._started = now_text(), time.monotonic()
         self._watcher = Watcher(self._note)
         self._watching = Worker("watcher")
+        self._templates = Templates(told=self._log.debug)
         around = Around(
             self._watcher,
             self._watching,
@@ -99,6 +102,7 @@ class Daemon:
             lambda: self.events.followed or self._notifier.listening,
             self._elsewhere,
             remembered.folder(request.environment),
+            self._templates.ask,
         )
         self._keepers = Keepers(
             around, state_folder(request.environment), self.version, lambda: self._fixed["socket"]
@@ -122,6 +126,7 @@ class Daemon:
         self.configuration, targets = await self._files.run(self._read)
         daemon = self.configuration.daemon
         self._fixed = fixed_settings(self.configuration)
+        self._templates.enable(enabled=daemon.get("warm_probe"))
         commands = Commands(self)
         self._server = Server(
             Path(daemon.get("socket")),
@@ -171,6 +176,7 @@ class Daemon:
             "config": str(self.configuration.source.path) if self.configuration.source.path else None,
             "socket": self._fixed["socket"],
             "serves": len(self.keepers),
+            "templates": self._templates.documents(),
         }
 
     def keeper(self, name: str | None) -> Keeper:
@@ -233,10 +239,12 @@ class Daemon:
         new = {name: target for name, target in targets.items() if name not in kept}
         waiting = await self._keepers.exchange(gone, new)
         self._say_what_needs_a_restart(configuration)
+        # At once: whoever asks `where` of a target that is served now must find it in the configuration.
         self.configuration, self.problems, self._owed = configuration, [], False
         self._astray = {name: problem for name, problem in self._astray.items() if name in kept}
         self.problems += self._astray.values()
         self._owe(waiting)
+        await self._files.run(partial(self._templates.enable, enabled=configuration.daemon.get("warm_probe")))
         self._watch_configuration()
         document = {
             "added": [name for name in new if name not in gone],
@@ -318,8 +326,10 @@ class Daemon:
     def rescan(self) -> None:
         """Events are hints; this is the truth: watches that have died are made anew, and every target looks itself."""
         self._rescanned = time.monotonic()
+        allocator.give_back()
         self._watch_apart(self._watcher.check)
         self._spawn(self._confirm_configuration())
+        self._spawn(self._files.run(self._templates.tidy))
         if self._owed:
             self._reload_soon()
         for keeper in self.keepers.values():
@@ -418,6 +428,7 @@ class Daemon:
             async with asyncio.timeout(RELOAD_PATIENCE), self._reloading:
                 pass
         await self._keepers.end()
+        self._templates.close()
         self.events.end()
         await self._server.close()
         with contextlib.suppress(TimeoutError):
@@ -432,7 +443,7 @@ def content_of(request: Request) -> bytes | None:
     """What stands in the configuration file now; None where it cannot be read."""
     with contextlib.suppress(ConfigurationError, OSError):
         path = locate(request.config, request.environment, request.directory).path
-        return None if path is None else path.read_bytes()
+        return None if path is None else plain_file.content(path)
     return None
 
 

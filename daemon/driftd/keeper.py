@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from driftd.orders import Job
     from driftd.turns import Turns
     from driftd.watch.watcher import Watcher
+    from driftengine.desired import Ask
     from driftengine.session import Glance
     from driftengine.target import Target
 
@@ -60,6 +61,7 @@ class Around:
     followed: Callable[[], bool]
     elsewhere: Callable[[str], None]  # the database of the target of that name is another file now
     memory: Path | None
+    warm: Ask | None = None  # takes the place of `probe_process.ask`
 
 
 class Keeper:
@@ -75,7 +77,7 @@ class Keeper:
         self.paused = False  # by somebody; a keeper that is stopped rests in that state too
         self.found = Found(since=now_text(), database=self.database)
         self.log = target_logger(target.name)
-        self.session = Session(target, memory=around.memory)
+        self.session = Session(target, memory=around.memory, warm=around.warm)
         self.worker = Worker(target.name)
         self.timers = Timers(self._due, self._confirm)
         self._around = around
@@ -251,14 +253,24 @@ class Keeper:
 
         Raises DriftError: `mode-observe`, `target-paused`, `target-leaving`, and all that the job raises.
         """
+        answer: asyncio.Future[Document] = self._loop.create_future()
+        # In a task of its own: whoever hangs up while it is under way must not let the next order take its place.
+        self.works.spawn(self._ordered(Order(job, answer), answer))
+        return await asyncio.shield(answer)
+
+    async def _ordered(self, order: Order, answer: asyncio.Future[Document]) -> None:
+        """Carries one order out when its turn has come; the outcome is in `answer`."""
         async with self._ordering:  # one at a time; the others wait here
-            self._require_serving()
-            answer: asyncio.Future[Document] = self._loop.create_future()
-            self.works.order = Order(job, answer)
+            try:
+                self._require_serving()
+            except DriftError as error:
+                order.refuse(error)
+                return
+            self.works.order = order
             self.happen(states.ORDERED)
             if self.standing.work != states.ORDER and not self.standing.ordered:
                 self.works.give_up_order(not_begun(self.target.name, observe=self.standing.mode == "observe"))
-            return await answer
+            await asyncio.wait([answer])
 
     # --- leaving
 

@@ -85,9 +85,40 @@ def open_existing(path: str, access: int = os.O_RDWR) -> int:
 
 def make_file(path: str, owner: tuple[int, int | None, int | None]) -> int:
     """The descriptor of a new file with this owner (see `owner_of`); raises OSError, FileExistsError too."""
+    # Without a name until it is whose it is to be: whoever died in between would leave one that others cannot open.
+    try:
+        descriptor = os.open(os.path.dirname(path) or ".", os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, owner[0])
+    except (OSError, AttributeError):
+        pass  # not every file system and not every system has such files
+    else:
+        _give_away(descriptor, owner)
+        try:
+            _give_name(descriptor, path)
+        except OSError as error:
+            os.close(descriptor)
+            if error.errno == errno.EEXIST:
+                raise
+        else:
+            return _by_name(descriptor, path)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _FLAGS, owner[0])
+    _give_away(descriptor, owner)
+    return descriptor
+
+
+def _by_name(descriptor: int, path: str) -> int:
+    """The same file, opened by its name: of the other descriptor /proc tells for ever that its file is deleted."""
+    try:
+        named = os.open(path, os.O_RDWR | _FLAGS)
+    except OSError:
+        return descriptor  # one that nobody may write
+    os.close(descriptor)
+    return named
+
+
+def _give_away(descriptor: int, owner: tuple[int, int | None, int | None]) -> None:
+    """Gives a new file its owner and its mode: the umask has taken bits of that away."""
     mode, user, group = owner
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _FLAGS, mode)
-    # The umask has taken bits away. Where root may not give a file away (a network file system), the lock holds anyway.
+    # Where root may not give a file away (a network file system), the lock holds anyway.
     if user is not None and group is not None:
         try:
             os.fchown(descriptor, user, group)
@@ -97,7 +128,17 @@ def make_file(path: str, owner: tuple[int, int | None, int | None]) -> int:
         os.fchmod(descriptor, mode)
     except OSError:
         pass
-    return descriptor
+
+
+def _give_name(descriptor: int, path: str) -> None:
+    """Names a file that was opened with O_TMPFILE. Raises OSError."""
+    # With a folder's descriptor Python calls linkat, which follows the link of /proc: see open(2), O_TMPFILE.
+    root = os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        named = os.path.abspath(path)  # noqa: PTH100 - as above
+        os.link(f"proc/self/fd/{descriptor}", named, src_dir_fd=root, follow_symlinks=True)
+    finally:
+        os.close(root)
 
 
 def owner_of(database: str) -> tuple[int, int | None, int | None]:

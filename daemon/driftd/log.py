@@ -1,14 +1,16 @@
 """What the daemon tells of its work, a line for each event: for a terminal, for the systemd journal, or as JSON.
 
-What comes from a database, a path or a model is escaped, so that no name can forge a line. A stream that breaks loses
-lines and never stops the daemon.
+What comes from a database, a path or a model is escaped, so that no name can forge a line. A stream that breaks, or
+that nobody reads, loses lines and never stops the daemon.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
+import select
 import time
 import traceback
 from contextlib import suppress
@@ -24,6 +26,7 @@ Kind = Literal["auto", "plain", "journal", "json"]
 
 NAMES = ("driftd", "driftengine")  # our own loggers; all others are heard from WARNING on
 # sd-daemon(3): https://www.freedesktop.org/software/systemd/man/sd-daemon.html
+PATIENCE = 100  # ms that the first line waits for a reader that takes nothing; those behind it do not wait
 _PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
 _SHORT = {logging.WARNING: "WARN", logging.CRITICAL: "CRIT"}  # so that messages stand below each other
 _COLOURS = {logging.DEBUG: 2, logging.WARNING: 33, logging.ERROR: 31, logging.CRITICAL: 31}
@@ -85,7 +88,7 @@ def daemon_logger() -> Log:
 
 
 class Handler(logging.Handler):
-    """Writes records to a stream, a record with one system call: lines of several processes do not mix.
+    """Writes records to a stream, with one system call up to PIPE_BUF bytes: lines of several processes do not mix.
 
     `lost` counts the records that could not be written since the last one that could.
     """
@@ -129,8 +132,20 @@ class Handler(logging.Handler):
             self.stream.write(data.decode(encoding))
             return
         while data:
-            data = data[os.write(descriptor, data) :]
+            self._require_room(descriptor)
+            data = data[os.write(descriptor, data[: select.PIPE_BUF]) :]
             self._torn = bool(data)
+
+    def _require_room(self, descriptor: int) -> None:
+        """Raises BlockingIOError when the reader takes nothing: a stopped terminal must not stop the daemon.
+
+        Writable means that PIPE_BUF bytes go without blocking (poll(2), pipe(7)). O_NONBLOCK would be set for everybody who
+        shares the stream.
+        """
+        asked = select.poll()
+        asked.register(descriptor, select.POLLOUT)
+        if not asked.poll(0 if self.lost else PATIENCE):
+            raise BlockingIOError(errno.EAGAIN, "nobody reads the log")
 
 
 def _about_lost(count: int) -> logging.LogRecord:

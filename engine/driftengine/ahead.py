@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
 from typing import TYPE_CHECKING
@@ -41,6 +41,7 @@ NEW = "new"  # staged within the window
 ANSWER_BEFORE_S = 0.5
 AROUND_MS = 100.0
 SOON_MS = 500.0  # so long a service may wait for a backup that is newer than one that will do
+SWEEP_LOCK_WAIT = 0.1  # seconds: what is left over can wait for the next time
 CAUTION = 3  # a live database may be so many times slower than the rehearsal's copy
 
 
@@ -56,6 +57,9 @@ class Prepared:
     stage: Stage | None
     made_at: datetime
     took_ms: float
+    began: float = field(
+        default_factory=time.monotonic
+    )  # the same clock in all processes, and nobody sets it
 
     @property
     def left(self) -> Choice:
@@ -278,15 +282,37 @@ def sweep(database: Database, target: Target, *, in_use: str = "") -> tuple[str,
     return tuple(gone)
 
 
+def sweep_unused(database: Database, target: Target) -> tuple[str, ...]:
+    """Removes the backups of migrations that never came about, because their process was killed; returns their ids.
+
+    Under the database's write lock, as `apply` makes sure of its own backup right before it writes: one that is still
+    under way notices. Never the newest, and only where the journal knows of its making: who lost the journal keeps all.
+    Raises DriftError.
+    """
+    folder = folder_for(target.backup.directory, database.name)
+    own = [one for one in backups.list_backups(folder) if one.database == database.name and not one.pinned]
+    left = [one for one in own[:-1] if one.reason == backups.MIGRATION and one.migration_id]
+    happened = _migrations(database, folder) if left else set()
+    if all(one.migration_id in happened for one in left):
+        return ()
+    with database.transaction(deadline_at=None, lock_wait=SWEEP_LOCK_WAIT, values={}):
+        happened = _migrations(database, folder)
+        found = journal.read(journal_of(folder))
+        made = {str(one.detail.get("id")) for one in found.records if one.event == "backup"}
+        gone = [one for one in left if one.migration_id not in happened and one.id in made]
+        for one in gone if not found.problems else ():
+            discard(one)
+    return () if found.problems else tuple(one.id for one in gone)
+
+
 def _migrations(database: Database, folder: Path) -> set[str]:
     """The migrations that have happened, also those that a restore took back."""
     reader = database.reader()
     entries = history.read(reader) if reader is not None else ()
-    records = journal.read(journal_of(folder)).records
-    told = {str(record.detail.get("migration_id")) for record in records if record.detail.get("hash")}
-    return told | {str(entry.migration_id) for entry in entries if entry.migration_id}
+    told = journal.migrations(journal.read(journal_of(folder)).records)
+    return {*told} | {str(entry.migration_id) for entry in entries if entry.migration_id}
 
 
 def aged(prepared: Prepared, now: datetime) -> float:
-    """How old it is, in seconds, never less than nothing: clocks are set back."""
-    return max(0.0, (now - prepared.made_at).total_seconds())
+    """How old it is, in seconds: clocks are set back, and one that only runs stands still while the machine sleeps."""
+    return max(time.monotonic() - prepared.began, (now - prepared.made_at).total_seconds())

@@ -10,6 +10,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from driftengine import documents
+from driftengine.errors import DriftError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -107,7 +108,14 @@ def backup_verify(target: Target, backup_id: str | None = None) -> Document:
         own_id = _database_id(database)
         found = []
         for one in chosen:
-            problems = backups.verify(one, database.files(), database_id=own_id)
+            try:
+                problems = backups.verify(one, database.files(), database_id=own_id)
+            except DriftError:
+                if not backups.comes_or_goes(folder, one.id):
+                    raise
+                problems = ("it is gone",)
+            if problems and backup_id is None and backups.comes_or_goes(folder, one.id):
+                continue  # another driftd has pruned it since it was listed
             found.append({**one.as_document(), "problems": list(problems)})
         ok = not strays and not any(document["problems"] for document in found)
         return {**head(target, database), "backups": found, "problems": list(strays), "ok": ok}

@@ -8,11 +8,9 @@ what was staged ahead may be used over newer rows where staging anew would take 
 
 from __future__ import annotations
 
-import tempfile
 import time
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from driftengine import ahead, history
@@ -28,9 +26,17 @@ from driftengine.choice import (
     not_survived,
     outgrown,
 )
-from driftengine.errors import BackupError, BusyError, DeadlineError, DriftError, PlanError, ProofError
+from driftengine.errors import (
+    BackupError,
+    BusyError,
+    DatabaseError,
+    DeadlineError,
+    DriftError,
+    PlanError,
+    ProofError,
+)
 from driftengine.recording import Records
-from driftengine.stage import discard, judged
+from driftengine.stage import abandon, discard, judged, workspace
 from driftengine.survey import survey
 from driftengine.taken_back import needed_backups
 from driftengine.window import too_long
@@ -78,6 +84,7 @@ class Applier:
     _locking: bool = False
     _fresh: str = ahead.NEW
     _anew_ms: float = 0.0  # what staging anew and applying is known to take
+    _committing: bool = False
 
     def apply(self) -> Applied:
         """Stages and applies. Raises DriftError for what is refused; a lock that nobody frees is `deferred`."""
@@ -94,15 +101,19 @@ class Applier:
     def _try_unlocked(self) -> Applied:
         with self.opened() as database:
             mark = database.mark()  # before the first look: what is found holds while this stays the same
+            was_there = database.state() == "present"
             try:
                 applied = self._use_prepared(database) or self._attempt(database, mark)
             except BusyError as error:
                 if self.request.dry_run or self._locking or isinstance(error, DeadlineError):
                     raise
                 applied = None  # others left no moment for reading; under the write lock there is
-            except DriftError:
-                # It may have failed only because somebody committed between two looks.
-                if self.request.dry_run or database.mark() == mark:
+            except (DriftError, FileNotFoundError):
+                # It may have failed only because somebody committed between two looks, and swept our backup away with others.
+                # What was taken away meanwhile is not made anew: it may be put back.
+                if self.request.dry_run or self._committing or (was_there and database.state() == "missing"):
+                    raise
+                if database.mark() == mark:
                     raise
                 applied = None
         return self._try_locked() if applied is None else applied
@@ -184,7 +195,7 @@ class Applier:
         if prepared is not None:
             try:
                 discard(prepared.backup)
-            except OSError as error:
+            except DriftError as error:
                 self._warnings.append(f"the backup of the former stage could not be removed: {error}")
 
     @property
@@ -270,7 +281,9 @@ class Applier:
         """The transaction; None, and the stage is left as it was, when it does not fit any more under the lock."""
         try:
             with self._locked(database, stage.values) as transaction:
-                if not still_fits(transaction):
+                # Looked at under the lock: `ahead.sweep_unused` holds it while it takes away what nobody uses.
+                there = stage.backup is None or backups.is_there(stage.backup)
+                if not there or not still_fits(transaction):
                     return None
                 entry = self._carry_out(found, choice, stage, transaction)
         except BaseException as error:
@@ -315,24 +328,28 @@ class Applier:
         return database.transaction(deadline_at=self._deadline_at, lock_wait=wait, values=values or {})
 
     def _abandon(self, database: Database, stage: Stage, error: BaseException) -> None:
-        """Removes the stage's backup, unless an interrupt arrived behind COMMIT: then the migration has happened.
+        """Removes the stage's backup, unless the migration may have happened, which it needs then.
 
-        An error of ours says that it has not; for anything else the history decides. What was staged ahead stays when
-        only a lock stood in the way.
+        So it may where an interrupt arrives behind COMMIT, and where COMMIT itself has failed on the disk: then the history
+        decides. What was staged ahead stays when only a lock stood in the way. Raises DatabaseError (`commit-in-doubt`).
         """
-        if isinstance(error, BusyError) and self.prepared is not None and stage is self.prepared.stage:
+        locked = isinstance(error, BusyError)
+        if locked and self.prepared is not None and stage is self.prepared.stage:
             return
-        if not isinstance(error, DriftError):
-            reader = database.reader()
-            entries = history.read(reader) if reader is not None else ()
-            if any(entry.migration_id == stage.entry.migration_id for entry in entries):
+        if self._committing and isinstance(error, DatabaseError) and error.code == "database-replaced":
+            return  # it may be all that is left
+        if not locked and (self._committing or not isinstance(error, DriftError)):
+            happened = _has_happened(database, stage)
+            if happened is not False and isinstance(error, DriftError):
+                raise _in_doubt(database, stage, error, happened=happened is True) from error
+            if happened is not False:
                 return
-        discard(stage.backup)
+        abandon(stage.backup, error)
 
     def _rehearse_only(self, database: Database, found: Survey, choice: Choice) -> Applied:
         """What a migration would come to: rehearsed in a temporary folder, and nothing is left of it."""
-        with tempfile.TemporaryDirectory(prefix="driftd-") as folder:
-            elsewhere = replace(self.target.backup, directory=Path(folder))
+        with workspace(None) as folder:
+            elsewhere = replace(self.target.backup, directory=folder)
             try:
                 stage = self._stage(replace(self.target, backup=elsewhere), database, found, choice)
             except BackupError as error:
@@ -417,6 +434,7 @@ class Applier:
         )
         entry = history.append(transaction.writer(), entry)
         transaction.prove(rehearsal.outcome.expected)
+        self._committing = True
         transaction.commit(
             before=None if self.window is None else self.window.require_open,
             seconds=rehearsal.outcome.commit_seconds,
@@ -450,6 +468,27 @@ class Applier:
         return Records(
             self.dialect, self.target, self.desired, self.request.allowed_by, self.window, self._warnings
         )
+
+
+def _has_happened(database: Database, stage: Stage) -> bool | None:
+    """Whether the history holds the stage's migration; None where it cannot be read."""
+    try:
+        reader = database.reader()
+        entries = history.read(reader) if reader is not None else ()
+    except DriftError:
+        return None
+    return any(entry.migration_id == stage.entry.migration_id for entry in entries)
+
+
+def _in_doubt(database: Database, stage: Stage, error: DriftError, *, happened: bool) -> DatabaseError:
+    found = "names it" if happened else "cannot be read now"
+    kept = f"; its backup {stage.backup.id} is kept" if stage.backup else ""
+    return DatabaseError(
+        f"whether the migration {stage.entry.migration_id} of {database.name} is on the disk is not sure",
+        code="commit-in-doubt",
+        why=f"COMMIT failed ({error}), and the history {found}{kept}",
+        fix="look into the system's log for errors of that disk, then see `driftd history`",
+    )
 
 
 def _milliseconds(seconds: float) -> float:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from driftengine import journal
-from driftengine.backup_files import journal_of, make_folder
+from driftengine.backup_files import journal_of, make_folder, stranger_in
 from driftengine.errors import BusyError, HistoryError
 
 if TYPE_CHECKING:
@@ -39,8 +39,11 @@ def given(folder: Path) -> Given:
 
     Nothing that came before the last migration, rollback or restore: a plan may come again after one of these (what was
     rolled back is wanted by the models still), and nobody has approved that. Nothing of a plan that was withdrawn since.
+    Nothing either from a folder in which a stranger could have approved it: HistoryError (`journal-open`).
     """
-    return standing(journal.read(journal_of(folder)).records)
+    _require_ours(folder)
+    found = journal.read(journal_of(folder))
+    return standing(found.records, found.breaks)
 
 
 def given_if_readable(folder: Path) -> Given:
@@ -51,10 +54,13 @@ def given_if_readable(folder: Path) -> Given:
         return {}
 
 
-def standing(records: Sequence[Record]) -> Given:
-    """The approvals among the lines of a journal that still hold."""
+def standing(records: Sequence[Record], breaks: Sequence[int] = ()) -> Given:
+    """The approvals among the lines of a journal that still hold.
+
+    None from before a line that cannot be read (`breaks`, as in a Journal): it may have withdrawn them.
+    """
     found: dict[str, dict[str, Approval]] = {}
-    for record in records:
+    for record in records[max(breaks, default=0) :]:
         if record.event == APPROVED:
             _add(found.setdefault(str(record.detail.get("plan_id")), {}), record.detail)
         elif record.event == WITHDRAWN:
@@ -89,6 +95,7 @@ def record(
     path = Path(database)
     like = next(place for place in (path, *path.parents) if place.exists()).stat()
     make_folder(folder, like)
+    _require_ours(folder)
     detail = {"plan_id": plan_id, "operations": list(operations), "by": by, "counts": dict(counts)}
     _append(folder, APPROVED, detail)
 
@@ -145,6 +152,16 @@ class Agreed:
     def _withdraw(self, plans: Collection[str]) -> None:
         withdraw(self._folder(), plans, "the plan was another one")
         self._ended.difference_update(plans)
+
+
+def _require_ours(folder: Path) -> None:
+    if who := stranger_in(folder):
+        raise HistoryError(
+            f"approvals in {folder} cannot be trusted",
+            code="journal-open",
+            why=f"{who}, so anybody could have approved anything",
+            fix="let only the owner of the database write there (chmod, chown), or set another backup directory",
+        )
 
 
 def _append(folder: Path, event: str, detail: Mapping[str, Any]) -> None:

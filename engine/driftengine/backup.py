@@ -7,7 +7,9 @@ either nothing that is listed, or a whole backup.
 from __future__ import annotations
 
 import difflib
+import fcntl
 import os
+import shlex
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -15,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from driftengine import backup_files as files
 from driftengine import journal
-from driftengine.backup_files import folder_for, journal_of, sweep
+from driftengine.backup_files import comes_or_goes, folder_for, journal_of, sweep
 from driftengine.errors import BackupError, BusyError, DriftError, HistoryError
 from driftengine.manifest import Backup, choose_prunable, manifest_text, parse_manifest
 
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     Progress = Callable[[str, int, int], None]  # phase, done, total
 
 __all__ = [
-    "MIGRATION", "STAGE", "Backup", "Database", "Pruned", "Restored", "choose_prunable", "create", "find", "folder_for",
+    "MIGRATION", "STAGE", "Backup", "Database", "Pruned", "Restored", "choose_prunable", "comes_or_goes", "create", "find", "folder_for",
     "is_there", "journal_of", "list_backups", "pin", "prune", "relabel", "restore", "strays", "sweep", "verify",
 ]  # fmt: skip
 
@@ -126,38 +128,37 @@ def create(
         )
     moment = datetime.now(UTC) if now is None else now
     like = database.path.stat()
-    files.make_folder(folder, like)
-    sweep(folder)
-    files.check_space(folder, database.size(deadline_at=deadline_at))
-    with files.reserved(folder, moment, like) as (stem, descriptor):
-        partial = files.copy_partial(folder, stem)
-        try:
-            found = _proved_copy(database, partial, like, progress, deadline_at, yielding=yielding)
-            backup = Backup(
-                id=stem,
-                path=folder / f"{stem}.db",
-                database=str(database.path),
-                database_id=database_id,
-                created_at=journal.timestamp(moment),
-                size_bytes=partial.stat().st_size,
-                sha256=files.file_sha256(partial, deadline_at=deadline_at),
-                page_size=found.snapshot.page_size,
-                row_counts=dict(found.row_counts),
-                schema_sha256=found.snapshot.schema_sha256,
-                reason=reason,
-                migration_id=migration_id,
-                pinned=pinned,
-                verified=True,
-                foreign_key_violations=dict(found.foreign_key_violations),
-                notes=(*found.row_findings, *(f"not checked: {text}" for text in found.left_out)),
-                versions=dict(versions or {}),
-            )
-            _finish(backup, partial, descriptor)
-        except BaseException:
-            files.remove(folder, stem)
-            raise
-    if reason != STAGE:
-        _note(folder, "backup", backup, moment)
+    with files.told(folder):
+        files.make_folder(folder, like)
+        sweep(folder)
+        files.check_space(folder, database.size(deadline_at=deadline_at))
+        with files.reserved(folder, moment, like) as (stem, descriptor):
+            partial = files.copy_partial(folder, stem)
+            try:
+                found = _proved_copy(database, partial, like, progress, deadline_at, yielding=yielding)
+                backup = Backup(
+                    id=stem,
+                    path=folder / f"{stem}.db",
+                    database=str(database.path),
+                    database_id=database_id,
+                    created_at=journal.timestamp(moment),
+                    size_bytes=partial.stat().st_size,
+                    sha256=files.file_sha256(partial, deadline_at=deadline_at),
+                    page_size=found.snapshot.page_size,
+                    row_counts=dict(found.row_counts),
+                    schema_sha256=found.snapshot.schema_sha256,
+                    reason=reason,
+                    migration_id=migration_id,
+                    pinned=pinned,
+                    verified=True,
+                    foreign_key_violations=dict(found.foreign_key_violations),
+                    notes=(*found.row_findings, *(f"not checked: {text}" for text in found.left_out)),
+                    versions=dict(versions or {}),
+                )
+                _finish(backup, partial, descriptor, moment)
+            except BaseException as error:
+                files.abandon(folder, stem, error)
+                raise
     return backup
 
 
@@ -184,17 +185,19 @@ def _proved_copy(
             f"the copy of {database.path} is not sound",
             code="backup-not-verified",
             why="; ".join(found.problems[:3]),
-            fix=f"look at the database itself: sqlite3 '{database.path}' 'PRAGMA integrity_check'",
+            fix=f"look at the database itself: sqlite3 {shlex.quote(str(database.path))} 'PRAGMA integrity_check'",
         )
     return found
 
 
-def _finish(backup: Backup, partial: Path, descriptor: int) -> None:
-    """Gives copy and manifest their names. From the last rename on it is a backup."""
+def _finish(backup: Backup, partial: Path, descriptor: int, moment: datetime) -> None:
+    """Gives copy and manifest their names. From the last rename on it is a backup; one that nobody hears of is none."""
     folder = backup.path.parent
     files.write_all(descriptor, manifest_text(backup))
     partial.rename(backup.path)
     files.sync_folder(folder)  # the copy's name reaches the disk before that of the manifest
+    if backup.reason != STAGE:
+        _note(folder, "backup", backup, moment)
     files.manifest_partial(folder, backup.id).rename(backup.manifest)
     files.sync_folder(folder)
 
@@ -205,19 +208,19 @@ def _finish(backup: Backup, partial: Path, descriptor: int) -> None:
 def _read_manifest(path: Path) -> Backup:
     """The backup of the copy at `path`."""
     try:
-        text = path.with_suffix(".json").read_text("utf-8")
+        text = files.read_text(path.with_suffix(".json"))
     except (OSError, UnicodeDecodeError) as error:
         raise BackupError(
             f"{path} has no manifest that can be read",
             code="backup-manifest",
-            why=str(error),
+            why=getattr(error, "strerror", None) or str(error),
             fix="use another backup; driftd backup list shows them",
         ) from error
     return parse_manifest(text, path)
 
 
 def list_backups(folder: Path) -> tuple[Backup, ...]:
-    """The backups in the folder, oldest first; `strays` tells of what cannot be listed."""
+    """The backups in the folder, oldest first; `strays` tells of what cannot be listed. Raises BackupError."""
     return _scan(folder)[0]
 
 
@@ -229,13 +232,19 @@ def strays(folder: Path) -> tuple[str, ...]:
 def _scan(folder: Path) -> tuple[tuple[Backup, ...], tuple[str, ...]]:
     backups: list[Backup] = []
     problems: list[str] = []
-    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    with files.told(folder):
+        names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
     stems = {name.rpartition(".")[0] for name in names if name.endswith((".db", ".json"))}
     for stem in sorted(stem for stem in stems if files.STEM.fullmatch(stem)):
         try:
             backups.append(_read_manifest(folder / f"{stem}.db"))
-        except BackupError as error:
-            problems.append(str(error))
+        except BackupError:
+            if comes_or_goes(folder, stem):
+                continue
+            try:  # it may have become one just now
+                backups.append(_read_manifest(folder / f"{stem}.db"))
+            except BackupError as error:
+                problems.append(str(error))
     return tuple(sorted(backups, key=lambda backup: backup.age_key)), tuple(problems)
 
 
@@ -273,11 +282,12 @@ def verify(
         problems.append(str(error))
     if not backup.path.is_file():
         return (*problems, f"{backup.path} is missing")
-    size = backup.path.stat().st_size
-    if size != backup.size_bytes:
-        problems.append(f"the file has {size} bytes, the manifest says {backup.size_bytes}")
-    elif files.file_sha256(backup.path) != backup.sha256:
-        problems.append("the file's SHA-256 is not the one in the manifest: a bit has changed")
+    with files.told(backup.path.parent):
+        size = backup.path.stat().st_size
+        if size != backup.size_bytes:
+            problems.append(f"the file has {size} bytes, the manifest says {backup.size_bytes}")
+        elif files.file_sha256(backup.path) != backup.sha256:
+            problems.append("the file's SHA-256 is not the one in the manifest: a bit has changed")
     if not problems:
         found = database.verify(backup.path, deadline_at=deadline_at)
         problems.extend(found.problems)
@@ -290,7 +300,7 @@ def verify(
 
 
 def pin(backup: Backup, *, pinned: bool) -> Backup:
-    """Keeps a backup from being pruned, or lets it go."""
+    """Keeps a backup from being pruned, or lets it go. Raises BackupError."""
     return _rewritten(replace(backup, pinned=pinned))
 
 
@@ -303,31 +313,40 @@ def relabel(backup: Backup, reason: str, now: datetime | None = None) -> Backup:
 
 def _rewritten(changed: Backup) -> Backup:
     """Replaces the manifest as a whole."""
-    found = changed.manifest.stat()
-    new = changed.manifest.with_name(f"{changed.manifest.name}.new")
-    new.unlink(missing_ok=True)
-    descriptor = os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, found.st_mode & 0o777)
-    try:
-        files.own(new, found)
-        files.write_all(descriptor, manifest_text(changed))
-    finally:
-        os.close(descriptor)
-    new.rename(changed.manifest)
-    files.sync_folder(changed.path.parent)
+    with files.told(changed.path.parent):
+        found = changed.manifest.stat()
+        new = changed.manifest.with_name(f"{changed.manifest.name}{files.NEW}")
+        new.unlink(missing_ok=True)
+        descriptor = os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, found.st_mode & 0o777)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # dies with us, so that `sweep` knows
+            files.own(new, found)
+            os.fchmod(descriptor, found.st_mode & 0o777)  # the umask has taken bits of it away
+            files.write_all(descriptor, manifest_text(changed))
+            new.rename(changed.manifest)
+        except BaseException:
+            new.unlink(missing_ok=True)
+            raise
+        finally:
+            os.close(descriptor)
+        files.sync_folder(changed.path.parent)
     return changed
 
 
 def is_there(backup: Backup) -> bool:
-    """True when copy and manifest are where they were, by a look at their names and the copy's size alone."""
+    """True when copy and manifest are where they were, and nobody has touched the copy since, as far as `stat` tells."""
     try:
-        return backup.manifest.exists() and backup.path.stat().st_size == backup.size_bytes
+        manifest, copy = backup.manifest.stat(), backup.path.stat()
     except OSError:
         return False
+    # The manifest got its name last: a copy that was written or exchanged since has a later change.
+    return copy.st_size == backup.size_bytes and copy.st_ctime_ns <= manifest.st_ctime_ns
 
 
 def remove(backup: Backup) -> None:
-    """Removes one backup that nobody needs: its stage came to nothing."""
-    files.remove(backup.path.parent, backup.id)
+    """Removes one backup that nobody needs: its stage came to nothing. Raises BackupError."""
+    with files.told(backup.path.parent):
+        files.remove(backup.path.parent, backup.id)
 
 
 def prune(
@@ -343,7 +362,8 @@ def prune(
 ) -> Pruned:
     """Removes what `choose_prunable` chooses, and what dead writers have left; notes each in the journal."""
     moment = datetime.now(UTC) if now is None else now
-    sweep(folder)
+    with files.told(folder):
+        sweep(folder)
     backups = list_backups(folder)
     chosen = choose_prunable(
         backups,
@@ -354,9 +374,10 @@ def prune(
         database=database,
         database_id=database_id,
         pinned=pinned,
+        happened=journal.migrations(journal.read(journal_of(folder)).records),
     )
     for backup in chosen:
-        files.remove(folder, backup.id)
+        remove(backup)
         _note(folder, "pruned", backup, moment)
     return Pruned(chosen, tuple(backup for backup in backups if backup not in chosen))
 

@@ -6,17 +6,19 @@ beside an unlocked one is left over from a crash, and is swept; a finished copy 
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
 import re
 import shutil
+import stat
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from driftengine import journal
+from driftengine import journal, plain_file
 from driftengine.errors import BackupError, DeadlineError
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 PARTIAL = ".partial"
+NEW = ".new"  # a manifest that is to replace another
 STEM = re.compile(r"backup_\d{8}_\d{6}_\d{3}(-\d+)?")
 HASHED_AT_ONCE = 4_000_000  # bytes between two looks at the clock
 MARGIN = 1 << 20  # bytes for the manifest, the journal and the folder itself
@@ -38,6 +41,59 @@ def folder_for(directory: Path, database: str | Path) -> Path:
 def journal_of(folder: Path) -> Path:
     """Where the journal of the folder's database is."""
     return folder / journal.NAME
+
+
+@contextmanager
+def told(folder: Path) -> Iterator[None]:
+    """Tells what the file system refuses while a backup is made, read or removed: BackupError `disk-full`, `backup-folder`."""
+    try:
+        yield
+    except OSError as error:
+        raise refused(f"the backups in {folder} cannot be read or written", error) from error
+
+
+def refused(what: str, error: OSError) -> BackupError:
+    """What a refusal of the file system means to a person."""
+    why = error.strerror or str(error)
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        fix = "free space there, or set another backup directory"
+        return BackupError(what, code="disk-full", why=why, fix=fix)
+    fix = "give this user the right to write there, or set another backup directory"
+    if error.errno not in {errno.EACCES, errno.EPERM, errno.EROFS}:
+        fix = "look at that folder and into the system's log, or set another backup directory"
+    return BackupError(what, code="backup-folder", why=why, fix=fix)
+
+
+def abandon(folder: Path, stem: str, failure: BaseException) -> None:
+    """Removes what a failure has left of a backup; that this fails too must not hide why."""
+    try:
+        remove(folder, stem)
+    except OSError as error:
+        failure.add_note(f"what there is of {stem} stays in {folder}: {error}")
+
+
+def stranger_in(folder: Path) -> str:
+    """Who could have written what stands in the folder, as a sentence; "" where only its owner, root and this user could.
+
+    That somebody may delete nothing of others (as in /tmp) makes what is ours there trustworthy.
+    """
+    root, us = 0, os.geteuid()
+    owners = {root, us}
+    for path in (folder.parent, folder, journal_of(folder)):
+        try:
+            found = path.lstat()
+        except OSError:
+            return ""  # nothing can be read there
+        if found.st_mode & stat.S_IWOTH and not (
+            stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX
+        ):
+            return f"everybody may write {path}"
+        # As root we work in the folders of others, which then hold what is theirs.
+        if path != folder.parent and found.st_uid not in owners:
+            return f"{path} belongs to user {found.st_uid}"
+        if us == root:
+            owners.add(found.st_uid)
+    return ""
 
 
 def check_space(folder: Path, needed: int) -> None:
@@ -59,19 +115,18 @@ def make_folder(folder: Path, like: os.stat_result) -> None:
         for place in reversed(missing):
             place.mkdir(mode=0o700, exist_ok=True)
             own(place, like)
+            sync_folder(place.parent)  # without its name the backups in it would be lost with the power
+        if folder.is_symlink():  # what is above it may lie elsewhere; this one is ours alone
+            raise NotADirectoryError(errno.ENOTDIR, "a symbolic link lies there, and is not followed")
     except OSError as error:
-        raise BackupError(
-            f"the backup folder {folder} cannot be made",
-            code="backup-folder",
-            why=error.strerror or str(error),
-            fix="set a backup directory that this user may write to",
-        ) from error
+        raise refused(f"the backup folder {folder} cannot be made", error) from error
 
 
 def own(path: Path, like: os.stat_result) -> None:
     """As root, what is made belongs to the database's owner, who must be able to read and prune it."""
     if os.geteuid() == 0:
-        os.chown(path, like.st_uid, like.st_gid)
+        # Not through a link: whose folder it is could put one there, and be given any file of this machine.
+        os.chown(path, like.st_uid, like.st_gid, follow_symlinks=False)
 
 
 @contextmanager
@@ -101,12 +156,7 @@ def _lock_new(path: Path, mode: int) -> int | None:
     except FileExistsError:
         return None
     except OSError as error:
-        raise BackupError(
-            f"{path.parent} cannot be written to",
-            code="backup-folder",
-            why=error.strerror or str(error),
-            fix="give this user the right to write there, or set another backup directory",
-        ) from error
+        raise refused(f"{path.parent} cannot be written to", error) from error
     os.fchmod(descriptor, mode)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -149,9 +199,8 @@ def remove(folder: Path, stem: str) -> None:
     removes.
     """
     mark = manifest_partial(folder, stem)
-    manifest = folder / f"{stem}.json"
-    if manifest.exists():
-        manifest.rename(mark)
+    with suppress(FileNotFoundError):  # it is none yet, or another driftd is removing it too
+        (folder / f"{stem}.json").rename(mark)
     for suffix in (PARTIAL, f"{PARTIAL}-journal", f"{PARTIAL}-wal", f"{PARTIAL}-shm"):
         (folder / f"{stem}.db{suffix}").unlink(missing_ok=True)
     if mark.exists():
@@ -159,13 +208,33 @@ def remove(folder: Path, stem: str) -> None:
         mark.unlink(missing_ok=True)
 
 
+def comes_or_goes(folder: Path, stem: str) -> bool:
+    """True for a backup that is being made or removed at this moment, and for one that is gone: neither is a fault."""
+    there = any((folder / f"{stem}{end}").exists() for end in (".db", ".json"))
+    return not there or manifest_partial(folder, stem).exists()
+
+
 def sweep(folder: Path) -> tuple[str, ...]:
     """Removes what writers that are provably dead have left in the folder; returns the ids that it would have had."""
     if not folder.is_dir():
         return ()
+    for path in folder.glob(f"backup_*.json{NEW}"):
+        _swept_new(path)
     unfinished = (path.name for path in folder.iterdir() if PARTIAL in path.name)
     stems = {match[0] for name in unfinished if (match := STEM.match(name))}
     return tuple(stem for stem in sorted(stems) if _swept(folder, stem))
+
+
+def _swept_new(path: Path) -> None:
+    """Removes a manifest that was to replace another, and whose writer is dead."""
+    with suppress(FileNotFoundError, PermissionError, BlockingIOError):
+        descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_at(descriptor, path):
+                path.unlink()
+        finally:
+            os.close(descriptor)
 
 
 def _swept(folder: Path, stem: str) -> bool:
@@ -209,6 +278,11 @@ def file_sha256(path: Path, *, deadline_at: float | None = None) -> str:
                 )
             found.update(chunk)
     return found.hexdigest()
+
+
+def read_text(path: Path) -> str:
+    """The text of a plain file in UTF-8. Raises OSError, also for a pipe: it would make us wait for ever."""
+    return plain_file.content(path).decode("utf-8")
 
 
 def write_all(descriptor: int, text: str) -> None:

@@ -9,6 +9,7 @@ from driftengine import accepted, history, journal
 from driftengine.changes import REBUILD
 from driftengine.errors import PlanError
 from driftengine.operations import closed, left_held
+from driftengine.packed import Base, pack
 from driftengine.renames import concerned
 from driftengine.risk import DESTRUCTIVE
 from driftengine.stage import judged
@@ -257,9 +258,9 @@ def finished_entry(
             **(found.more(choice.operations) if found.more is not None else {}),
         },
         durations={**stage.durations, **durations},
-        undo={"before": history.pack(history.Base(found.actual.stored, ()))},
+        undo={"before": pack(Base(found.actual.stored, ()))},
         backup=None
         if backup is None
         else {"id": backup.id, "path": str(backup.path), "sha256": backup.sha256},
-        base=history.Base(outcome.expected, found.desired.stored),
+        base=Base(outcome.expected, found.desired.stored),
     )

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from driftengine import plain_file
 from driftengine.errors import ModelsError
 from driftengine.footprint import Inputs, find_interpreter
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from driftengine.schema import StoredObject
+
+    Ask = Callable[..., dict[str, Any]]
 
 SqlValue = int | float | str | bytes | None
 
@@ -89,10 +92,13 @@ class Desired:
     inputs: Inputs = field(default_factory=Inputs)
 
 
-def read_desired(source: ModelSource, *, cancelled: Callable[[], bool] | None = None) -> Desired:
+def read_desired(
+    source: ModelSource, *, cancelled: Callable[[], bool] | None = None, ask: Ask | None = None
+) -> Desired:
     """Load the models, build the .sql files, and return both as one schema.
 
-    `cancelled` is asked about ten times a second while the models load; when it says True, they are given up.
+    `cancelled` is asked about ten times a second while the models load; when it says True, they are given up. `ask` is
+    called in place of `probe_process.ask`, with the same arguments.
 
     Raises:
         ModelsError: the models cannot be loaded, or loading was given up (`models-cancelled`). `inputs_after` tells
@@ -106,9 +112,11 @@ def read_desired(source: ModelSource, *, cancelled: Callable[[], bool] | None = 
     texts = [(str(path), _read_script(path)) for path in scripts]
     document: Mapping[str, Any] = {}
     if specs:
-        from driftengine.probe_process import ask
+        from driftengine import probe_process
 
-        document = ask(source.python, _request(source, specs, mode="schema"), cancelled=cancelled)
+        document = (ask or probe_process.ask)(
+            source.python, _request(source, specs, mode="schema"), cancelled=cancelled
+        )
     stored = tuple(StoredObject(*row) for row in document.get("stored", ()))
     if texts:
         from driftengine.dialects.sqlite import scratch
@@ -225,7 +233,7 @@ def _script_path(source: ModelSource, spec: str) -> Path:
 def _read_script(path: Path) -> str:
     """The text of a .sql file. Raises ModelsError when it is missing or is not UTF-8."""
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        return plain_file.content(path).decode("utf-8-sig")
     except OSError as error:
         raise ModelsError(
             f"the models {path} cannot be read",

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from driftengine.errors import DriftError
-from driftengine.renames import concerned, pending
 from driftengine.window import IN_USE
 
 if TYPE_CHECKING:
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
 
     from driftengine.ahead import Prepared
     from driftengine.applied import Applied
+    from driftengine.changes import Difference
     from driftengine.dialects.base import Database, Dialect
     from driftengine.history import Entry
     from driftengine.operations import Operation, Plan
@@ -53,14 +53,19 @@ def check(
         **head(target, name),
         "state": "in_sync" if found.in_step else "drifted" if runnable else "held",
         "in_sync": found.in_step,
-        "differences": [difference.as_document() for difference in found.drift.differences],
-        "accepted": [difference.as_document() for difference in found.drift.accepted],
-        "ignored": [difference.as_document() for difference in found.drift.ignored],
+        "differences": [difference(one, found) for one in found.drift.differences],
+        "accepted": [difference(one, found) for one in found.drift.accepted],
+        "ignored": [difference(one, found) for one in found.drift.ignored],
         "plan": plan(found),
         "unmanaged": [{"type": row.type, "name": row.name} for row in found.drift.unmanaged],
         "unsupported": list(found.desired.unsupported),
         "timings_ms": dict(timings_ms),
     }
+
+
+def difference(one: Difference, found: Survey) -> Document:
+    """DIFFERENCE, with the table's name as it is spelled, as in PLAN."""
+    return {**one.as_document(), "table": found.plan.names.get(one.table, one.table)}
 
 
 def plan(found: Survey) -> Document | None:
@@ -179,6 +184,8 @@ def held_documents(
     """
     if plan is None or not held:
         return []
+    from driftengine.renames import concerned, pending  # as much again as a check of a database in sync takes
+
     documents = [{**one, "count": 0} for one in waiting_documents(plan, held, blocked, in_use)]
     try:
         with opened() as database:

@@ -237,8 +237,11 @@ def _file(path: str, trusted: Seen | None, gone: int = 0) -> Seen:
         link = os.lstat(path)
         if trusted is not None and _stat(path) == trusted.stat:
             return trusted
-        with open(path, "rb") as file:
-            content = _sha256(file.read())
+        # Models may have read a pipe or a device, which has no end; they count by their stat alone.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                return Seen(FILE, path, _stat(path), "unreadable: it is not an ordinary file", gone)
+            content = hashlib.file_digest(file, "sha256").hexdigest()
             # Asked for after the reading: a change in between then shows in `newest`.
             found = os.fstat(file.fileno())
     except FileNotFoundError:

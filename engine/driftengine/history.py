@@ -6,20 +6,18 @@ ends a transaction. The functions that judge (`chain_problems`, `reconcile`, `la
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import json
 import secrets
 import uuid
-import zlib
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
+from weakref import WeakValueDictionary
 
 from driftengine import journal
 from driftengine.errors import HistoryError
 from driftengine.journal import Document, Journal, Record, canonical
-from driftengine.schema import StoredObject
+from driftengine.packed import DAMAGE, PACKED, Base, PackedBase, pack, unpack, unreadable
+from driftengine.wellformed import HISTORY, parsed, require
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -46,14 +44,6 @@ class Executes(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Base:
-    """The schema that driftd left behind, and the objects that the models described then."""
-
-    actual: tuple[StoredObject, ...]
-    desired: tuple[StoredObject, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Row:
     """A row as it is stored."""
 
@@ -66,7 +56,7 @@ class Row:
     hash: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Entry:
     """A row as it is meant.
 
@@ -86,11 +76,14 @@ class Entry:
     versions: Document = field(default_factory=dict)
     undo: Any = None
     backup: Document | None = None
-    base: Base | None = None
+    base: Base | PackedBase | None = None
     id: int = 0
     previous: str = ""
     hash: str = ""
 
+
+# The entries that somebody holds, by what their rows say: a history only grows, and each look reads all of it.
+_known: WeakValueDictionary[bytes, Entry] = WeakValueDictionary()
 
 # What stands in the document as it is; the rest has a column or an encoding of its own.
 PLAIN = ("database_id", "plan", "allowed_by", "evidence", "durations", "versions", "undo", "backup")
@@ -119,32 +112,37 @@ def encode(entry: Entry, *, row_id: int, previous: str) -> Row:
     return replace(row, hash=row_hash(row))
 
 
-@lru_cache(maxsize=64)
 def decode(row: Row) -> Entry:
     """The entry in a row. Raises HistoryError (`history-unreadable`, `history-newer`)."""
+    sealed = hashlib.sha256(repr(row).encode("utf-8", "surrogatepass")).digest()
+    entry = _known.get(sealed)
+    if entry is None:
+        _known[sealed] = entry = _decoded(row)
+    return entry
+
+
+def _decoded(row: Row) -> Entry:
     try:
-        document = json.loads(row.document)
+        document = parsed(row.document)
         version = int(document["schema_version"])
         if version <= SCHEMA_VERSION:
             fields = {name: document[name] for name in PLAIN}
-            base = None if document["base"] is None else unpack(document["base"])
+            # The hash of a row that somebody wrote may fit: what it says must be what the rest of driftd reads in it.
+            require(fields, HISTORY)
+            base = document["base"]
+            require(base, PACKED)
             return Entry(
                 row.kind,
                 row.at,
                 migration_id=row.migration_id,
-                base=base,
+                base=None if base is None else PackedBase(base, row.id),
                 id=row.id,
                 previous=row.previous,
                 hash=row.hash,
                 **fields,
             )
-    except (ValueError, TypeError, LookupError, zlib.error) as error:
-        raise HistoryError(
-            f"row {row.id} of {TABLE} cannot be read",
-            code="history-unreadable",
-            why=f"its document is damaged ({error})",
-            fix="driftd history verify shows what is wrong; a backup holds the rows as they were",
-        ) from error
+    except DAMAGE as error:
+        raise unreadable(row.id, error) from error
     raise HistoryError(
         f"row {row.id} of {TABLE} was written by a newer driftd",
         code="history-newer",
@@ -153,36 +151,20 @@ def decode(row: Row) -> Entry:
     )
 
 
+def before(entry: Entry) -> Base | None:
+    """The schema from before a migration, as its row holds it; None where it does not. Raises HistoryError."""
+    if entry.undo is None or "before" not in entry.undo:
+        return None
+    try:
+        return unpack(entry.undo["before"])
+    except DAMAGE as error:
+        raise unreadable(entry.id, error) from error
+
+
 def row_hash(row: Row) -> str:
     """SHA-256 over the hash of the row before, and everything in this one."""
     sealed = [row.previous, row.id, row.kind, row.migration_id, row.at, row.document]
     return hashlib.sha256(canonical(sealed).encode()).hexdigest()
-
-
-def pack(base: Base) -> dict[str, str]:
-    """The base for JSON: each object once, compressed. A thousand tables take some ten kilobytes."""
-    places: dict[StoredObject, int] = {}
-    for stored in (*base.actual, *base.desired):
-        places.setdefault(stored, len(places))
-    content = {
-        "objects": [[stored.type, stored.name, stored.table, stored.sql] for stored in places],
-        "actual": [places[stored] for stored in base.actual],
-        "desired": [places[stored] for stored in base.desired],
-    }
-    packed = zlib.compress(canonical(content).encode(), 9)
-    return {"encoding": "zlib+base64", "data": base64.b64encode(packed).decode()}
-
-
-def unpack(packed: Mapping[str, str]) -> Base:
-    """The base that `pack` was given. Raises ValueError, TypeError, LookupError or zlib.error where it is damaged."""
-    if packed["encoding"] != "zlib+base64":
-        raise ValueError(f"unknown encoding {packed['encoding']!r}")
-    content = json.loads(zlib.decompress(base64.b64decode(packed["data"], validate=True)))
-    objects = [StoredObject(*values) for values in content["objects"]]
-    return Base(
-        tuple(objects[place] for place in content["actual"]),
-        tuple(objects[place] for place in content["desired"]),
-    )
 
 
 # --- in the database (inside the caller's transaction)
@@ -193,21 +175,33 @@ def read_rows(connection: Executes) -> tuple[Row, ...]:
     if not _is_there(connection):
         return ()
     found = connection.execute(f"SELECT {', '.join(COLUMNS)} FROM {TABLE} ORDER BY id").fetchall()
+    return tuple(_row(*values) for values in found)
+
+
+def _row(row_id: Any, kind: Any, migration_id: Any, *texts: Any) -> Row:
+    """A row of what SQLite gave. Raises HistoryError where our table cannot have given it."""
+    if not isinstance(row_id, int):
+        raise _foreign("its ids are no whole numbers")
     # Bytes where text belongs are damage, which the chain tells; they must not keep it from being looked at.
-    plain: list[list[Any]] = [[repr(v) if isinstance(v, bytes) else v for v in values] for values in found]
-    return tuple(Row(*values) for values in plain)
+    at, document, previous, sealed = (one if isinstance(one, str) else repr(one) for one in texts)
+    named = migration_id if isinstance(migration_id, str | None) else repr(migration_id)
+    return Row(row_id, kind if isinstance(kind, str) else repr(kind), named, at, document, previous, sealed)
 
 
 def _is_there(connection: Executes) -> bool:
     columns = {name for (name,) in connection.execute("SELECT name FROM pragma_table_info(?)", (TABLE,))}
     if columns and not columns.issuperset(COLUMNS):
-        raise HistoryError(
-            f"{TABLE} is not driftd's table",
-            code="history-foreign",
-            why=f"it lacks {', '.join(name for name in COLUMNS if name not in columns)}",
-            fix=f"rename that table: driftd keeps its history under the name {TABLE}",
-        )
+        raise _foreign(f"it lacks {', '.join(name for name in COLUMNS if name not in columns)}")
     return bool(columns)
+
+
+def _foreign(why: str) -> HistoryError:
+    return HistoryError(
+        f"{TABLE} is not driftd's table",
+        code="history-foreign",
+        why=why,
+        fix=f"rename that table: driftd keeps its history under the name {TABLE}",
+    )
 
 
 def read(connection: Executes) -> tuple[Entry, ...]:
@@ -232,7 +226,7 @@ def append(connection: Executes, entry: Entry) -> Entry:
 # --- judging
 
 
-def latest_base(entries: Sequence[Entry]) -> Base | None:
+def latest_base(entries: Sequence[Entry]) -> Base | PackedBase | None:
     """The base that driftd left behind last, or None before the first meeting."""
     return next((entry.base for entry in reversed(entries) if entry.base is not None), None)
 
@@ -286,7 +280,7 @@ def _broken_link(row: Row, last_id: int, owner: Mapping[str, int]) -> str:
 
 def _database_id(row: Row) -> str | None:
     try:
-        return str(json.loads(row.document)["database_id"])
+        return str(parsed(row.document)["database_id"])
     except (ValueError, TypeError, LookupError):
         return None  # told as altered
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ from driftengine.footprint import Inputs
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from driftengine.desired import Desired, ModelSource
+    from driftengine.desired import Ask, Desired, ModelSource
     from driftengine.footprint import Footprint
 
 CANCELLED = "models-cancelled"
@@ -32,18 +33,24 @@ class LoadedModels:
     """What a source of models describes. `inputs` is what to watch, also behind an attempt that failed.
 
     `memory` is the folder of `remembered`, None for none. `own` gives the real path of the database that the process
-    itself holds, and a token that is another one behind every commit in it. Used by one thread; `inputs` may be read by
-    any.
+    itself holds, and a token that is another one behind every commit in it. `warm` takes the place of
+    `probe_process.ask`, with `uses` (names of what was used last) as one more argument, in all loads but the first and
+    `fresh` ones: it may keep something ready, and who only waits pays for nothing. Used by one thread; `inputs` may be read by any.
     """
 
     def __init__(
-        self, source: ModelSource, memory: Path | None, *, own: Callable[[], tuple[str, object]]
+        self,
+        source: ModelSource,
+        memory: Path | None,
+        *,
+        own: Callable[[], tuple[str, object]],
+        warm: Ask | None = None,
     ) -> None:
         self.source = source
         self.inputs = Inputs()
         self.desired: Desired | None = None
         self.remembered = False
-        self._memory = memory
+        self._memory, self._warm = memory, warm
         self._footprint: Footprint | None = None
         self._doubted: str | None = None
         self._doubtful = False
@@ -73,15 +80,20 @@ class LoadedModels:
             recalled = remembered.recall(self._memory, self.source)
         self.remembered = recalled is not None
         if recalled is None:
-            return self._probed(since, own, cancelled)
+            return self._probed(since, own, cancelled, fresh=fresh)
         found = footprints.measure(recalled.inputs)
         self._measured(found, None, since)
         return self._took(recalled, found)
 
-    def _probed(self, since: int, own: tuple[str, object], cancelled: Callable[[], bool] | None) -> Desired:
+    def _probed(
+        self, since: int, own: tuple[str, object], cancelled: Callable[[], bool] | None, *, fresh: bool
+    ) -> Desired:
+        ask = None
+        if self._warm is not None and self._footprint is not None and not fresh:
+            ask = partial(self._warm, uses=self.desired.versions if self.desired else ())
         before = None if self._footprint is None else footprints.measure(self.inputs, self._footprint)
         try:
-            desired = read_desired(self.source, cancelled=cancelled)
+            desired = read_desired(self.source, cancelled=cancelled, ask=ask)
         except ModelsError as error:
             if error.code != CANCELLED:
                 self.desired = None

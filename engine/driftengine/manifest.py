@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from driftengine.errors import BackupError
 from driftengine.journal import canonical
+from driftengine.wellformed import MANIFEST, parsed, require
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
 SCHEMA_VERSION = 1
+SUSPECT = 366 * 86400.0  # seconds between two backups, beyond which the clock may have jumped
+UNDER_WAY = 24 * 3600.0  # seconds that a migration may take from its backup to its row in the journal
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +75,7 @@ def manifest_text(backup: Backup) -> str:
 def parse_manifest(text: str, path: Path) -> Backup:
     """The backup whose manifest, beside the copy at `path`, has that text. Raises BackupError (`backup-manifest`)."""
     try:
-        fields = _opened(json.loads(text), path)
+        fields = _opened(parsed(text), path)
         return Backup(**{**fields, "notes": tuple(fields["notes"]), "path": path})
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise BackupError(
@@ -92,6 +95,8 @@ def _opened(document: dict[str, Any], path: Path) -> dict[str, Any]:
         raise ValueError("it was written by a newer driftd")
     if document["id"] != path.stem:
         raise ValueError(f"it is that of {document['id']}")
+    # Whoever alters one can seal it anew: what is sorted and summed up of it must be what it says.
+    require(document, MANIFEST)
     return document
 
 
@@ -109,28 +114,47 @@ def choose_prunable(
     database: str,
     database_id: str = "",
     pinned: Collection[str] = (),
+    happened: Collection[str] | None = None,
 ) -> tuple[Backup, ...]:
     """Which backups may go, oldest first.
 
     Those beyond the newest `keep`, those older than `keep_for` seconds, and the oldest while all together are larger
     than `max_total_size` bytes. Never a pinned one (by its manifest, or by id in `pinned`), never one of another path or
     database id, and never the newest of all. A pinned one counts like any other, so `keep = 3` keeps the newest three,
-    and older ones only when they are pinned.
+    and older ones only when they are pinned. `happened` are the migrations that are known to have happened, where that is
+    known: the backup of another one, for which somebody may be rehearsing right now, stays for `UNDER_WAY` seconds.
+
+    A clock may be wrong: what is dated behind `now` neither goes nor displaces others, and where all others would be more
+    than a year old at once, none goes for its age before another backup says the same.
     """
     mine = sorted(
-        (backup for backup in backups if _owned(backup, database, database_id)),
+        (one for one in backups if _owned(one, database, database_id) and _age(one, now) >= 0),
         key=lambda backup: backup.age_key,
     )
+    jumped = len(mine) > 1 and _age(mine[-2], now) > SUSPECT
     total = sum(backup.size_bytes for backup in mine)
     chosen: list[Backup] = []
     for place, backup in enumerate(mine[:-1]):
         if backup.pinned or backup.id in pinned:
             continue
-        age = (now - datetime.fromisoformat(backup.created_at)).total_seconds()
-        if len(mine) - place > keep or age > keep_for or total > max_total_size:
+        age = _age(backup, now)
+        if (
+            happened is not None
+            and backup.migration_id
+            and backup.migration_id not in happened
+            and age < UNDER_WAY
+        ):
+            continue
+        too_old = age > keep_for and not jumped
+        if len(mine) - place > keep or too_old or total > max_total_size:
             chosen.append(backup)
             total -= backup.size_bytes
     return tuple(chosen)
+
+
+def _age(backup: Backup, now: datetime) -> float:
+    """Seconds; negative where it was made by a clock that was ahead of this one."""
+    return (now - datetime.fromisoformat(backup.created_at)).total_seconds()
 
 
 def _owned(backup: Backup, database: str, database_id: str) -> bool:

@@ -5,6 +5,8 @@ A file that somebody else could have written is not trusted: the SQL in it becom
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import json
 import os
 import stat
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+LARGEST = 64 << 20  # bytes of a document; what has more was not written by us
 KEPT = 200  # files; of more, the ones that were written longest ago go
 
 
@@ -27,8 +30,12 @@ def read(path: Path) -> Any:
         if not _ours_alone(path.parent.lstat(), stat.S_ISDIR):
             return None
         with os.fdopen(os.open(path, flags), "rb") as file:
-            return json.loads(file.read()) if _ours_alone(os.fstat(file.fileno()), stat.S_ISREG) else None
-    except (OSError, ValueError):
+            if not _ours_alone(os.fstat(file.fileno()), stat.S_ISREG):
+                return None
+            seal, _, text = file.read(LARGEST).partition(b"\n")
+        # A letter that a disk has turned would be another column, and one that is not there be made.
+        return json.loads(text) if seal == _seal(text) else None
+    except (OSError, ValueError, RecursionError):
         return None
 
 
@@ -37,15 +44,20 @@ def write(path: Path, document: Mapping[str, Any]) -> bool:
     # A name of this thread's own is enough: two that remember the same at once write the same.
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{get_ident()}")
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # One by one: `parents=True` would make those above with the umask's mode.
+        for folder in reversed([one for one in (path.parent, *path.parent.parents) if not one.exists()]):
+            folder.mkdir(mode=0o700, exist_ok=True)
         if not _ours_alone(path.parent.lstat(), stat.S_ISDIR):
             return False
         with suppress(FileNotFoundError):
             temporary.unlink()  # of a process with the same number that was killed
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        with os.fdopen(os.open(temporary, flags, 0o600), "w", encoding="ascii") as file:
-            json.dump(document, file)
-        temporary.replace(path)
+        text = json.dumps(document).encode("ascii")
+        with os.fdopen(os.open(temporary, flags, 0o600), "wb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # dies with us: what nobody holds is left over
+            file.write(_seal(text) + b"\n" + text)
+            file.flush()
+            temporary.replace(path)
         _forget_oldest(path.parent)
     except OSError:
         with suppress(OSError):
@@ -54,12 +66,29 @@ def write(path: Path, document: Mapping[str, Any]) -> bool:
     return True
 
 
+def _seal(text: bytes) -> bytes:
+    """The first line of a file, by which damage to the rest shows."""
+    return hashlib.sha256(text).hexdigest().encode("ascii")
+
+
 def _forget_oldest(folder: Path) -> None:
     files = list(folder.iterdir())
+    for left in files:
+        # Another thread of ours may not have locked its own yet.
+        if left.name.startswith(".") and f".{os.getpid()}." not in left.name:
+            _forget_unfinished(left)
     if len(files) > KEPT:
         files.sort(key=lambda path: path.lstat().st_mtime_ns)
         for path in files[:-KEPT]:
             path.unlink(missing_ok=True)
+
+
+def _forget_unfinished(path: Path) -> None:
+    """Removes what a process that was killed has left of a document."""
+    # That somebody is writing it, or has just given it its name, is no failure.
+    with suppress(OSError), path.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.unlink()
 
 
 def _ours_alone(found: os.stat_result, kind: Callable[[int], bool]) -> bool:

@@ -23,6 +23,7 @@ from driftengine.desired import read_desired
 from driftengine.dialects.chosen import DIALECT, named, opened
 from driftengine.diff.naming import dotted_names, names_of, plain_names
 from driftengine.errors import PlanError
+from driftengine.packed import Base
 from driftengine.recording import Records
 from driftengine.renames import concerned
 from driftengine.risk import MANUAL
@@ -182,7 +183,7 @@ def _entry(found: Survey, adopted: Sequence[Difference], desired: Desired, allow
             "adopted": [d.as_document() for d in adopted],
         },
         versions=ahead.versions_of(DIALECT, desired),
-        base=history.Base(found.actual.stored, desired.stored),
+        base=Base(found.actual.stored, desired.stored),
     )
 
 
@@ -197,17 +198,17 @@ def _adopted(
     return {
         **documents.head(target, database.name),
         "outcome": UP_TO_DATE if entry is None else ADOPTED,
-        "adopted": [_told(d) for d in asked.differences],
-        "accepted": [_told(d) for d in found.drift.accepted],
-        "left": [_told(d) for d in found.drift.differences if d.by_hand],
+        "adopted": [_told(d, found) for d in asked.differences],
+        "accepted": [_told(d, found) for d in found.drift.accepted],
+        "left": [_told(d, found) for d in found.drift.differences if d.by_hand],
         "in_sync": found.in_step,
         "entry": entry.id if entry is not None else None,
         "warnings": list(warnings),
     }
 
 
-def _told(d: Difference) -> Document:
-    return {**d.as_document(), "names": list(names_of(d))}
+def _told(d: Difference, found: Survey) -> Document:
+    return {**documents.difference(d, found), "names": list(names_of(d))}
 
 
 # --- revert

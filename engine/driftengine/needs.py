@@ -9,11 +9,41 @@ from driftengine.changes import ADD, REMOVE, RENAME, rename_of
 from driftengine.renames import touches, waits_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from driftengine.changes import Difference
     from driftengine.operations import Operation
-    from driftengine.schema import Schema
+    from driftengine.schema import ForeignKey, Schema
+
+NAMED_ALIKE = frozenset({"table", "view", "virtual_table"})  # of which no two have one name
+
+
+class Near:
+    """For each operation those that may matter to it: of its own table, of a parent's, of its name, and renames.
+
+    Each against each would be a million pairs for a thousand tables with a change each.
+    """
+
+    def __init__(self, operations: Sequence[Operation]) -> None:
+        self._renames = [o for o in operations if o.difference.change == RENAME]
+        self._by_name: dict[str, list[Operation]] = {}
+        for operation in operations:
+            for name in _own_names(operation.difference):
+                self._by_name.setdefault(name, []).append(operation)
+
+    def to(self, operation: Operation) -> list[Operation]:
+        """In the order in which they were given; the operation itself is among them."""
+        if operation.difference.change == RENAME:
+            return self._renames
+        names = _own_names(operation.difference) | {key.parent for key in _brought_keys(operation.difference)}
+        found = {o.number: o for name in names for o in self._by_name.get(name, ())}
+        return sorted((found | {o.number: o for o in self._renames}).values(), key=lambda o: o.number)
+
+
+def _own_names(d: Difference) -> set[str]:
+    """The key of its table, and its own where it shares its names with tables."""
+    own = {one.key for one in (d.desired, d.actual) if one is not None} if d.object in NAMED_ALIKE else set()
+    return {d.table, *own}
 
 
 def needs_of(operation: Operation, operations: Iterable[Operation], actual: Schema) -> frozenset[int]:
@@ -57,8 +87,7 @@ def _renames_needed(operation: Operation, operations: Iterable[Operation]) -> fr
 
 def _gives_its_name(d: Difference, gone: Difference) -> bool:
     """True where a table or view of that name has to go first: they share their names."""
-    kinds = {"table", "view", "virtual_table"}
-    if {d.object, gone.object} - kinds or (d.change, gone.change) != (ADD, REMOVE):
+    if {d.object, gone.object} - NAMED_ALIKE or (d.change, gone.change) != (ADD, REMOVE):
         return False
     return bool(d.desired.key == gone.actual.key)
 
@@ -69,10 +98,7 @@ def _refers_to(d: Difference, made: Difference) -> bool:
     Without that key SQLite refuses each DELETE and UPDATE on the parent, also by programs that never heard of the child:
     https://www.sqlite.org/foreignkeys.html#fk_indexes.
     """
-    if d.object == "table" and d.change == ADD:
-        keys = d.desired.foreign_keys
-    else:
-        keys = (d.desired,) if d.object == "foreign_key" and d.desired is not None else ()
+    keys = _brought_keys(d)
     unique = made.object in {"primary_key", "unique"} or (made.object == "index" and made.desired is not None)
     if not keys or made.desired is None or not unique:
         return False
@@ -83,6 +109,14 @@ def _refers_to(d: Difference, made: Difference) -> bool:
     else:
         columns = set(made.desired.columns)
     return any(key.parent == made.table and set(key.parent_columns) == columns for key in keys)
+
+
+def _brought_keys(d: Difference) -> Sequence[ForeignKey]:
+    """The foreign keys that come with it."""
+    if d.object == "table" and d.change == ADD:
+        keys: Sequence[ForeignKey] = d.desired.foreign_keys
+        return keys
+    return (d.desired,) if d.object == "foreign_key" and d.desired is not None else ()
 
 
 def _made_columns(d: Difference, actual: Schema) -> set[tuple[str, str]]:

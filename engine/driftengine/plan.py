@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from driftengine.changes import ADD, REBUILD, REMOVE, RENAME, Backfill, Change, Questions, rename_of
 from driftengine.effect import digest_of
 from driftengine.errors import RehearsalError
-from driftengine.needs import goes_with, needs_of
+from driftengine.needs import Near, goes_with, needs_of
 from driftengine.operations import Operation, Plan, all_needed, in_copy
 from driftengine.risk import (
     DESTRUCTIVE,
@@ -136,7 +136,8 @@ def make_plan(
     ]
     left_out = [d for d in (*drift.accepted, *drift.ignored, *ignored) if d.change == ADD]
     operations = [_without_left_out(o, left_out, standing) for o in operations]
-    operations = [_with_needs(o, operations, standing) for o in operations]
+    near = Near(operations)
+    operations = [_with_needs(o, near.to(o), standing) for o in operations]
     operations = _with_a_column_left(operations, standing)
     operations = _with_waiting(operations)
     operations = _with_strategies(operations)
@@ -313,11 +314,15 @@ def _with_expressible(
     renaming = [o for o in operations if o.difference.change == RENAME]
     first = [o.change for o in renaming if o.judgement.risk != MANUAL]
     rest = [o for o in operations if o not in renaming]
-    for table in dict.fromkeys(o.difference.table for o in rest):
-        together = [o for o in _going(operations) if o.difference.table == table and o not in renaming]
+    going = {o.number for o in _going(operations)}
+    by_table: dict[str, list[Operation]] = {}
+    for one in rest:
+        by_table.setdefault(one.difference.table, []).append(one)
+    for of_table in by_table.values():
+        together = [o for o in of_table if o.number in going]
         failing |= _inexpressible(dialect, desired, actual, together, first)
-        for one in rest:
-            if one.difference.table == table and one not in together and one.judgement.risk != MANUAL:
+        for one in of_table:
+            if one.number not in going and one.judgement.risk != MANUAL:
                 failing |= _inexpressible(dialect, desired, actual, [one], first)
     if not failing:
         return operations
@@ -396,4 +401,4 @@ def _identified(plan: Plan, actual: Schema) -> Plan:
     # By their table: the index that SQLite makes for our own table has a name of its own.
     start = [(row.type, row.name, row.sql) for row in actual.stored if not row.table.startswith("driftd_")]
     text = json.dumps([content, start], sort_keys=True, ensure_ascii=False)
-    return replace(plan, id=hashlib.sha256(text.encode()).hexdigest()[:12])
+    return replace(plan, id=hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12])

@@ -36,6 +36,10 @@ if TYPE_CHECKING:
         Reads,
         compile_project_sources,
     )
+    from driftengine.probe_template import (  # noqa: TC004  # there in a template alone, which has run that file
+        Begun,
+        serve,
+    )
 
 HELLO = b"driftd-probe 1\n"
 DOTTED_NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
@@ -403,13 +407,18 @@ def encoded(value: Any) -> Any:
     return {"base64": base64.b64encode(value).decode("ascii")} if isinstance(value, bytes) else value
 
 
-def answer(request: dict[str, Any]) -> dict[str, Any]:
-    """The answer to a request, whatever the models do short of ending the process."""
-    folders = [*request["pythonpath"], request["directory"]]
+def begin(folders: list[str]) -> tuple[Project, Reads]:
+    """What comes before anything is imported: the project's folders on the path, and whoever notes what is read."""
     sys.path[:0] = folders
-    project = Project(folders, [re.split("[.:]", spec)[0] for spec in request["specs"]])
+    project = Project(folders)
     compile_project_sources(project)
-    reads = Reads()
+    return project, Reads()
+
+
+def answer(request: dict[str, Any], begun: Begun | None) -> dict[str, Any]:
+    """The answer to a request, whatever the models do short of ending the process."""
+    project, reads = begun.resumed() if begun else begin([*request["pythonpath"], request["directory"]])
+    project.packages = frozenset(re.split("[.:]", spec)[0] for spec in request["specs"])
     broken = set()
     try:
         document = schema(request, project) if request["mode"] == "schema" else values(request, project)
@@ -425,6 +434,9 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
 
 def main(descriptor: int) -> NoReturn:
     """Read the request, answer it, and leave without running what the models registered for the end."""
+    # In a template (`probe_template`) this returns once for each probe, in a process of its own. Here and not around it,
+    # so that the models run as deep in the stack as in any other probe.
+    descriptor, begun = serve(descriptor) if "serve" in globals() else (descriptor, None)
     # A child of the models must not hold our pipe open.
     os.set_inheritable(descriptor, False)  # noqa: FBT003  # it takes it by position only
     os.write(descriptor, HELLO)
@@ -436,11 +448,14 @@ def main(descriptor: int) -> NoReturn:
     faulthandler.dump_traceback_later(request["timeout"] + 10, exit=True)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # models that read stdin find its end
     sys.argv = ["driftd-probe"]
-    document = memoryview(json.dumps(answer(request)).encode("ascii") + b"\n")
+    found = answer(request, begun)
+    if begun is not None and not begun.fits(found):
+        found = {"status": "unfit", "why": begun.why, "kind": begun.kind}
+    document = memoryview(json.dumps(found).encode("ascii") + b"\n")
     while document:
         document = document[os.write(descriptor, document) :]
     os._exit(0)  # threads that the models started, and their atexit handlers, have nothing to add
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[3]))
+    main(int(sys.argv[-1]))

@@ -41,13 +41,19 @@ class Project:
 
     Args:
         roots: folders that are the project's even inside a library's: the working directory and `pythonpath`.
-        packages: top-level packages that specs name; their files are sources wherever they are installed.
+
+    `packages` are the top-level packages that specs name; their files are sources wherever they are installed.
     """
 
-    def __init__(self, roots: Iterable[str], packages: Iterable[str]) -> None:
-        self._roots = [_folder(root) for root in roots]
+    def __init__(self, roots: Iterable[str]) -> None:
+        self._given = list(roots)
         self._standard_library = _folder(os.path.dirname(os.__file__))
-        self._packages = frozenset(packages)
+        self.packages: frozenset[str] = frozenset()
+        self.look_anew()
+
+    def look_anew(self) -> None:
+        """Follows all links again."""
+        self._roots = [_folder(root) for root in self._given]
         self._answers: dict[str, bool] = {}
 
     def owns(self, path: str) -> bool:
@@ -70,7 +76,7 @@ class Project:
         found = set()
         for name, module in list(sys.modules.items()):
             path = getattr(module, "__file__", None)
-            if isinstance(path, str) and (self.owns(path) or name.partition(".")[0] in self._packages):
+            if isinstance(path, str) and (self.owns(path) or name.partition(".")[0] in self.packages):
                 found.add(os.path.abspath(path))
         return set(filter(os.path.isfile, found))
 
@@ -78,7 +84,7 @@ class Project:
         """Where an exception came from, ` (file:line)`: in the project, else in what the specs name, else anywhere."""
         ours = ("<", OURS, importlib.__file__)
         frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(ours)]
-        named = [f for f in frames if any(os.sep + name + os.sep in f.filename for name in self._packages)]
+        named = [f for f in frames if any(os.sep + name + os.sep in f.filename for name in self.packages)]
         best = [f for f in frames if self.owns(f.filename)] or named or frames
         return f" ({os.path.abspath(best[-1].filename)}:{best[-1].lineno})" if best else ""
 
@@ -147,6 +153,20 @@ class Reads:
         os.stat = listening
         self._listen_to_imports(self._noted["modules"])
         sys.addaudithook(self._note)
+
+    def notes(self) -> tuple[dict[str, set[str]], set[tuple[str, str]]]:
+        """A copy of all that was noted."""
+        return {kind: set(noted) for kind, noted in self._noted.items()}, set(self._listed)
+
+    def put_back(self, notes: tuple[dict[str, set[str]], set[tuple[str, str]]]) -> None:
+        """Nothing more than these was ever noted, and the models begin now."""
+        noted, listed = notes
+        for kind, those in self._noted.items():
+            those.clear()  # the listeners have these very sets
+            those.update(noted[kind])
+        self._listed.clear()
+        self._listed.update(listed)
+        self._since = time.time()
 
     @staticmethod
     def _listen_to_environment(names: set[str]) -> None:

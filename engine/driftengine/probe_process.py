@@ -16,16 +16,22 @@ import subprocess
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from driftengine.errors import ModelsError
 from driftengine.footprint import find_interpreter
+from driftengine.wellformed import ANSWER, parsed, require
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from contextlib import AbstractContextManager
+    from typing import IO
+
+    Start = Callable[[str, Mapping[str, Any]], AbstractContextManager[tuple["Process", int]]]
 
 PROBE = Path(__file__).with_name("probe.py")
 PARTS = (PROBE.with_name("probe_files.py"), PROBE)  # run in this order, in one namespace
+TEMPLATE_PARTS = (PARTS[0], PROBE.with_name("probe_template.py"), PROBE)  # the same for a template
 HELLO = b"driftd-probe 1\n"  # as in probe.py, whose imports nobody else needs
 # `-c` puts "" on sys.path, a script its own folder: either would let a file there shadow what the probe imports. Kept
 # to words that every Python knows, so that an old one says why it is refused.
@@ -35,7 +41,7 @@ if sys.path and sys.path[0] == "":
     del sys.path[0]
 if sys.version_info < (3, 8):
     sys.exit("the probe needs Python 3.8 or newer, this is " + sys.version.split()[0])
-for __file__ in sys.argv[1:3]:
+for __file__ in sys.argv[1:-1]:
     with open(__file__, "rb") as part:
         code = compile(part.read(), __file__, "exec")
     exec(code)
@@ -44,6 +50,7 @@ TICK = 0.1  # seconds between two looks at whether the process still lives: a fo
 GRACE = 1.0  # seconds for a hanging probe to say where it hangs
 CHUNK = 1 << 20  # more than any pipe holds
 PIPE_BUF = 512  # a pipe that is ready takes this much without blocking (POSIX)
+LARGEST = 256 << 20  # bytes of an answer; that of a thousand tables has one million
 TAIL = 8192  # bytes of chatter that are kept
 SHOWN_LINES = 5
 FRAME = re.compile(r'^  File "(?P<file>[^"<]+)", line (?P<line>\d+)', re.MULTILINE)
@@ -71,6 +78,8 @@ class _Conversation:
     @property
     def complete(self) -> bool:
         """Both lines are there. JSON has no raw newline inside."""
+        if len(self.answer) > LARGEST:  # there is no end to it
+            return True
         return self.started and len(self.answer) > len(HELLO) and self.answer.endswith(b"\n")
 
     def send(self, pipe: int) -> bool:
@@ -94,8 +103,41 @@ class _Conversation:
         return bool(piece)
 
 
+class Process(Protocol):
+    """What a conversation needs of the probe's process. `Popen` has it all."""
+
+    @property
+    def stdin(self) -> IO[bytes] | None:
+        """Where the request goes."""
+
+    @property
+    def stdout(self) -> IO[bytes] | None:
+        """What the models print."""
+
+    def poll(self) -> int | None:
+        """As `Popen.poll`."""
+
+    def send_signal(self, sig: int, /) -> None:
+        """To the process alone."""
+
+
+class UnfitError(Exception):
+    """A template, or a child of it, cannot give what a process of the probe's own would give; why.
+
+    `kind` is "unused" where the models load without what was imported ahead, "broken" where they fail before it, else "".
+    """
+
+    def __init__(self, why: str, kind: str = "") -> None:
+        super().__init__(why)
+        self.kind = kind
+
+
 def ask(
-    python: str, request: Mapping[str, Any], *, cancelled: Callable[[], bool] | None = None
+    python: str,
+    request: Mapping[str, Any],
+    *,
+    cancelled: Callable[[], bool] | None = None,
+    start: Start | None = None,
 ) -> dict[str, Any]:
     """Run the probe and return its answer with status "ok".
 
@@ -103,25 +145,47 @@ def ask(
         python: a path, or a name on PATH.
         request: as the docstring of `driftengine.probe` says; `directory` is where the process runs.
         cancelled: asked each `TICK`; when it says True, the probe is killed.
+        start: gives the process and the pipe of its answer; one of its own where none is given.
 
     Raises:
         ModelsError: the probe reported a failure, ended without an answer, or was cancelled.
+        UnfitError: with `start` alone.
     """
     specs = ", ".join(request["specs"])
     executable = find_interpreter(python)
     if executable is None:
         why = "it is not executable" if Path(python).exists() else "there is no such file"
         raise _interpreter_error(python, why)
-    with _probe_process(executable, request) as (process, answer_pipe):
+    _require_directory(request)
+    with (start or _probe_process)(executable, request) as (process, answer_pipe):
         message = json.dumps(request).encode() + b"\n"
         talk = _converse(process, answer_pipe, message, request["timeout"], cancelled or _never)
     if not talk.complete:
         raise _no_answer(talk, specs, executable, request["timeout"])
-    document: dict[str, Any] = json.loads(talk.answer[len(HELLO) :])
+    document = _document(talk.answer, specs)
+    if document["status"] == "unfit":
+        raise UnfitError(document["why"], document["kind"])
     if document["status"] != "ok":
         error = ModelsError(document["what"], code=document["code"], why=document["why"], fix=document["fix"])
         error.sources, error.reads = tuple(document["sources"]), document["reads"]
         raise error
+    return document
+
+
+def _document(answer: bytearray, specs: str) -> dict[str, Any]:
+    """The answer's document. Models run in the process that writes it, and may have written another one."""
+    try:
+        if len(answer) > LARGEST:
+            raise ValueError(f"it has more than {LARGEST >> 20} MiB")  # noqa: TRY301 - it is told like any other shape
+        document: dict[str, Any] = parsed(bytes(answer[len(HELLO) :]))
+        require(document, ANSWER)
+    except ValueError as error:
+        raise ModelsError(
+            f"the models {specs} gave no answer that can be read",
+            code="models-answer",
+            why=f"they run where the answer is written, and have disturbed it: {error}",
+            fix="look for what writes to file descriptors that it did not open, or closes them",
+        ) from error
     return document
 
 
@@ -138,11 +202,7 @@ def _interpreter_error(python: str, why: str) -> ModelsError:
     )
 
 
-@contextlib.contextmanager
-def _probe_process(
-    executable: str, request: Mapping[str, Any]
-) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """The probe's process and the pipe of its answer; on leaving, the whole process group is gone and pipes closed."""
+def _require_directory(request: Mapping[str, Any]) -> None:
     if not Path(request["directory"]).is_dir():
         raise ModelsError(
             f"the working directory {request['directory']} cannot be used",
@@ -150,18 +210,16 @@ def _probe_process(
             why="there is no such folder",
             fix="correct the directory of the target",
         )
+
+
+@contextlib.contextmanager
+def _probe_process(
+    executable: str, request: Mapping[str, Any]
+) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """The probe's process and the pipe of its answer; on leaving, the whole process group is gone and pipes closed."""
     ours, theirs = os.pipe()
     try:
-        process = subprocess.Popen(  # noqa: S603  # the interpreter that the user configured, and our own file
-            [executable, "-B", "-c", BOOT, *map(str, PARTS), str(theirs)],
-            bufsize=0,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            cwd=request["directory"],
-            pass_fds=(theirs,),
-            start_new_session=True,
-        )
+        process = launched(executable, PARTS, theirs, request["directory"])
     except OSError as error:
         os.close(ours)
         raise _interpreter_error(executable, str(error.strerror)) from error
@@ -171,10 +229,26 @@ def _probe_process(
         yield process, ours
     finally:
         os.close(ours)
-        _end(process)
+        end(process)
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def launched(
+    executable: str, parts: tuple[Path, ...], descriptor: int, directory: str
+) -> subprocess.Popen[bytes]:
+    """The interpreter with these parts in a session of its own; it inherits the descriptor alone. Raises OSError."""
+    return subprocess.Popen(  # noqa: S603  # the interpreter that the user configured, and our own files
+        [executable, "-B", "-c", BOOT, *map(str, parts), str(descriptor)],
+        bufsize=0,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        cwd=directory,
+        pass_fds=(descriptor,),
+        start_new_session=True,
+    )
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
     """Kill the process with all that it started in its session, reap it, and close its pipes."""
     with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS: EPERM for a group of zombies
         os.killpg(process.pid, signal.SIGKILL)
@@ -184,8 +258,18 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             pipe.close()
 
 
+def given_up() -> ModelsError:
+    """Whoever asked has cancelled."""
+    return ModelsError(
+        "loading the models was given up",
+        code="models-cancelled",
+        why="whoever asked for it wants it no longer",
+        fix="ask again",
+    )
+
+
 def _converse(
-    process: subprocess.Popen[bytes],
+    process: Process,
     answer_pipe: int,
     request: bytes,
     timeout: float,
@@ -206,12 +290,7 @@ def _converse(
             selector.register(pipe, event, carry)  # type: ignore[arg-type]  # Popen's pipes are set: all are PIPE
         while not talk.complete and talk.status is None:
             if cancelled():
-                raise ModelsError(
-                    "loading the models was given up",
-                    code="models-cancelled",
-                    why="whoever asked for it wants it no longer",
-                    fix="ask again",
-                )
+                raise given_up()
             remaining = deadline - time.monotonic()
             if remaining <= 0:
                 if talk.timed_out:
@@ -265,6 +344,6 @@ def _status(status: int) -> str:
 def _place(chatter: str) -> str:
     """` at file:line`, from faulthandler's report: the innermost frame, if there is one that is no library's."""
     report = chatter.rpartition("(most recent call first):")[2]
-    frames = [match for match in FRAME.finditer(report) if match["file"] not in map(str, PARTS)]
+    frames = [match for match in FRAME.finditer(report) if match["file"] not in map(str, TEMPLATE_PARTS)]
     best = [match for match in frames if not LIBRARY.search(match["file"])] or frames
     return f" at {best[0]['file']}:{best[0]['line']}" if best else ""

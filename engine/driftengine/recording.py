@@ -5,6 +5,7 @@ What fails here is told as a warning, and changes nothing of what has happened.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +15,8 @@ from driftengine import ahead, history, journal
 from driftengine import backup as backups
 from driftengine.backup_files import folder_for, journal_of, make_folder
 from driftengine.choice import database_id_of, remembered
-from driftengine.errors import DatabaseError, DriftError
+from driftengine.errors import BusyError, DatabaseError, DriftError
+from driftengine.packed import Base
 from driftengine.stage import discard, sweep_workspaces
 
 if TYPE_CHECKING:
@@ -53,7 +55,7 @@ class Records:
             allowed_by=self.allowed_by,
             evidence=remembered(found, found.plan.operations),
             versions=ahead.versions_of(self.dialect, self.desired),
-            base=history.Base(found.actual.stored, found.desired.stored),
+            base=Base(found.actual.stored, found.desired.stored),
         )
         window = self.window
         deadline_at = None if window is None else window.deadline_at
@@ -79,7 +81,9 @@ class Records:
         try:
             backups.sweep(folder)
             sweep_workspaces(folder)
-        except OSError as error:
+            with suppress(BusyError):  # then the next one does it
+                ahead.sweep_unused(database, self.target)
+        except (DriftError, OSError) as error:
             self.warnings.append(f"what a killed run has left in {folder} could not be removed: {error}")
 
     def write_journal(self, database: Database, entries: Sequence[history.Entry]) -> None:
@@ -101,6 +105,8 @@ class Records:
             if not self.target.backup.before_every_migration:
                 discard(backup)
                 return None
+            if not backups.is_there(backup):
+                self.warnings.append(f"the migration's backup {backup.path} is gone, or was altered")
             return ahead.adopted(backup)
         except (DriftError, OSError) as error:
             self.warnings.append(f"after the migration: {error}")
@@ -110,6 +116,8 @@ class Records:
         """Lets go of no more of the older backups than the settings say."""
         settings = self.target.backup
         try:
+            with suppress(BusyError):  # then the next one does it
+                ahead.sweep_unused(database, self.target)
             backups.prune(
                 self.folder(database),
                 keep=settings.keep,

@@ -28,6 +28,7 @@ FORMAT = 1
 MAKERS = (
     "footprint.py",
     "probe_files.py",
+    "probe_template.py",
     "probe.py",
     "desired.py",
     "remembered.py",
@@ -59,6 +60,9 @@ def recall(folder: Path, source: ModelSource) -> Desired | None:
     return None if document is None else desired_of(document)
 
 
+_WHOLE = frozenset({"stored", "defaults", "hints", "sources", "unsupported", "versions"})
+
+
 def recall_document(folder: Path, source: ModelSource) -> dict[str, Any] | None:
     """The same, as it was written: `desired` is its `desired_document`."""
     document: dict[str, Any] | None = memory.read(folder / _name(source))
@@ -66,7 +70,9 @@ def recall_document(folder: Path, source: ModelSource) -> dict[str, Any] | None:
         if document is None or document["format"] != FORMAT or document["maker"] != _maker():
             return None
         footprint = _footprint(document["footprint"])
-        holds = measure(footprint.inputs, footprint).key == footprint.key
+        holds = (
+            measure(footprint.inputs, footprint).key == footprint.key and document["desired"].keys() >= _WHOLE
+        )
     except (ValueError, KeyError, TypeError, AttributeError):
         return None  # not as we would have written it
     return document if holds else None

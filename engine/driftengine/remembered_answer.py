@@ -61,8 +61,8 @@ def recall(folder: Path, question: Question) -> dict[str, Any] | None:
     document = memory.read(folder / _name(question))
     if not isinstance(document, dict) or document.get("question") != question.content:
         return None
-    answer: dict[str, Any] = document["answer"]
-    return answer
+    answer = document.get("answer")
+    return answer if isinstance(answer, dict) and answer.keys() >= {*KEYS} else None
 
 
 def recorded(folder: Path, question: Question) -> bool:

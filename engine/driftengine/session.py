@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from driftengine.ahead import Prepared
     from driftengine.applied import Applied
-    from driftengine.desired import Desired
+    from driftengine.desired import Ask, Desired
     from driftengine.dialects.base import Database
     from driftengine.documents import Document
     from driftengine.footprint import Inputs
@@ -82,14 +82,16 @@ class _Looked:
 
 
 class Session:
-    """One target, from the first look to `close`. `memory` is the folder of `remembered`. Opens nothing by itself.
+    """One target, from the first look to `close`. `memory` is the folder of `remembered`, `warm` as of `LoadedModels`.
+
+    Opens nothing by itself.
 
     `inputs`, `desired` and `approved` may be read by any thread, everything else by one.
     """
 
-    def __init__(self, target: Target, *, memory: Path | None = None) -> None:
+    def __init__(self, target: Target, *, memory: Path | None = None, warm: Ask | None = None) -> None:
         self.target = target
-        self._models = LoadedModels(target.models, memory, own=self._own)
+        self._models = LoadedModels(target.models, memory, own=self._own, warm=warm)
         self._held: Database | None = None
         self._looked: _Looked | None = None
         self._kept: _Kept | None = None

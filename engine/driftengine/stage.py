@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import shutil
 import sqlite3
 import tempfile
@@ -17,7 +18,7 @@ from driftengine import backup as backups
 from driftengine.backup_files import folder_for
 from driftengine.changes import ADD, Questions
 from driftengine.desired import draw_values
-from driftengine.errors import BackupError, DeadlineError, ModelsError
+from driftengine.errors import BackupError, DeadlineError, DriftError, ModelsError
 from driftengine.operations import closed
 from driftengine.rehearse import Blocked, Rehearsal, rehearse
 from driftengine.renames import facts_of
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 Progress = Callable[[str, int, int], None]
 
 WORKSPACE = "rehearsal-"
+TEMPORARY = "driftd-rehearsal-"  # among the files of others
+TRIES = 20  # to lock a new folder before a sweep takes it
 SURPLUS = 100  # values drawn beyond the rows that are there, for rows that come in between
 # A person may approve this over a guard that found rows; a broken CHECK or key cannot be approved.
 _APPROVABLE = frozenset({"convert-column"})
@@ -107,10 +110,14 @@ def _sentence(operation: Operation, offending: Offending) -> str:
 
 @contextlib.contextmanager
 def workspace(folder: Path | None) -> Iterator[Path]:
-    """A folder of our own for the rehearsal's copy, on the disk of the backups; gone afterwards. Raises BackupError."""
-    if folder is not None:
-        sweep_workspaces(folder)
+    """A folder of our own for the rehearsal's copy, on the disk of the backups; gone afterwards. Raises BackupError.
+
+    Where nothing may be written there, or nothing is there yet (None), in the folder for temporary files.
+    """
     with _writable(folder):
+        if folder is not None:
+            sweep_workspaces(folder)
+        _sweep_temporary()
         place, lock = _locked_place(folder)
     try:
         yield place
@@ -124,15 +131,23 @@ def _locked_place(folder: Path | None) -> tuple[Path, sqlite3.Connection]:
 
     SQLite's own lock says that the folder's maker is alive; it dies with the process.
     """
-    while True:
-        place = Path(tempfile.mkdtemp(prefix=WORKSPACE, dir=folder))
-        if (lock := _lock(place)) is not None:
-            return place, lock
+    for _ in range(TRIES):
+        place = Path(tempfile.mkdtemp(prefix=TEMPORARY if folder is None else WORKSPACE, dir=folder))
+        try:
+            if (lock := _lock(place)) is not None:
+                return place, lock
+        except BaseException:
+            shutil.rmtree(place, ignore_errors=True)
+            raise
+        shutil.rmtree(place, ignore_errors=True)  # a sweep's already, or nothing can be locked here
+    raise OSError(errno.ENOLCK, "no new file could be locked")
 
 
 def _lock(place: Path) -> sqlite3.Connection | None:
     """The lock of a folder; None where its maker is alive, or where somebody has taken it for a dead one's."""
     path = place / "lock.db"
+    if path.is_symlink():  # none of ours is: SQLite would follow it, and lock or make some other file
+        return None
     try:
         lock = sqlite3.connect(path, timeout=0, isolation_level=None)
     except sqlite3.OperationalError:
@@ -143,23 +158,40 @@ def _lock(place: Path) -> sqlite3.Connection | None:
         lock.execute("BEGIN EXCLUSIVE")
         if path.exists():  # a sweep may have removed it between its making and our lock
             return lock
-    except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode & 0xFF not in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_CANTOPEN}:
+    except sqlite3.DatabaseError as error:
+        # Somebody may have put another file there, by its second name: that is no folder of ours.
+        known = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOTADB}
+        # A file that a sweep removes while it is opened is an error of the disk to SQLite.
+        if error.sqlite_errorcode & 0xFF not in known and path.exists():
             lock.close()
             raise
     lock.close()
     return None
 
 
-def sweep_workspaces(folder: Path) -> None:
+def sweep_workspaces(folder: Path, prefix: str = WORKSPACE) -> None:
     """Removes the folders of makers that are provably dead: nobody holds their lock."""
-    for place in folder.glob(f"{WORKSPACE}*"):
+    for place in folder.glob(f"{prefix}*"):
         if not place.is_dir() or place.is_symlink():
             continue
+        if prefix == TEMPORARY and not _ours(place):
+            continue  # another user's, who sweeps it; what we opened there might be anything
         lock = _lock(place)
         if lock is not None:
             shutil.rmtree(place, ignore_errors=True)
             lock.close()
+
+
+def _sweep_temporary() -> None:
+    with contextlib.suppress(OSError):  # there may be no folder for temporary files, and none may be needed
+        sweep_workspaces(Path(tempfile.gettempdir()), TEMPORARY)
+
+
+def _ours(place: Path) -> bool:
+    try:
+        return place.lstat().st_uid == os.geteuid()
+    except FileNotFoundError:
+        return False
 
 
 @contextlib.contextmanager
@@ -231,8 +263,8 @@ def make_stage(
                 progress=None if progress is None else lambda done, total: progress("rehearsal", done, total),
                 deadline_at=deadline_at,
             )
-    except BaseException:
-        discard(backup)
+    except BaseException as error:
+        abandon(backup, error)
         raise
     durations = {
         "backup": round((backed_up - started) * 1000, 3),
@@ -242,9 +274,17 @@ def make_stage(
 
 
 def discard(backup: Backup | None) -> None:
-    """Removes the backup of a stage that came to nothing: what waits leaves no backup behind."""
+    """Removes the backup of a stage that came to nothing: what waits leaves no backup behind. Raises BackupError."""
     if backup is not None:
         backups.remove(backup)
+
+
+def abandon(backup: Backup | None, failure: BaseException) -> None:
+    """`discard` behind a failure, which is what is told, whether or not this succeeds."""
+    try:
+        discard(backup)
+    except DriftError as error:
+        failure.add_note(f"the backup stays: {error}")
 
 
 def _require_space(place: Path, needed: int) -> None:

@@ -15,7 +15,7 @@ from driftengine import history
 from driftengine.changes import ADD, CHANGE, REMOVE, RENAME, Change, folded, parts_of, rename_of
 from driftengine.diff import Base, compare
 from driftengine.errors import DriftError, HistoryError, RehearsalError
-from driftengine.needs import needs_of
+from driftengine.needs import Near, needs_of
 from driftengine.operations import Operation
 from driftengine.renamed_since import Called, Later
 from driftengine.renames import Rename, compared, identity_moved
@@ -146,9 +146,10 @@ def goal(dialect: Dialect, entries: Sequence[Entry], actual: Schema, ask: Asked)
     What needs an operation that goes is taken back with it. Raises HistoryError (`undo-unknown`), RehearsalError.
     """
     entry = ask.entry
-    if entry.base is None or not entry.undo:
+    held = history.before(entry)
+    if entry.base is None or held is None:
         raise _unknown(entry, "its row in the history does not hold the schema from before it")
-    then = dialect.understand(history.unpack(entry.undo["before"]).actual)
+    then = dialect.understand(held.actual)
     after = dialect.understand(entry.base.actual)
     gone = undone(entries).get(ask.migration, frozenset())
     before, left = then, after
@@ -226,7 +227,8 @@ def _operation(dialect: Dialect, number: int, d: Difference, then: Schema) -> Op
 def _with_dependents(ask: Asked, forward: _Forward, then: Schema) -> Asked:
     """What needs an operation that is taken back goes with it."""
     operations = list(forward.operations.values())
-    needs = {o.number: needs_of(o, operations, then) for o in operations}
+    near = Near(operations)
+    needs = {o.number: needs_of(o, near.to(o), then) for o in operations}
     numbers = set(ask.numbers)
     while more := {n for n in ask.left if needs.get(n, frozenset()) & numbers} - numbers:
         numbers |= more

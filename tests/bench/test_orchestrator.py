@@ -7,9 +7,7 @@ or fails by the clock; what is asserted is that both did their work.
 from __future__ import annotations
 
 import json
-import sys
 import time
-from statistics import median
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
@@ -17,6 +15,8 @@ import pytest
 from real.commands import Case, in_release
 from real.packages import ORCHESTRATOR_MODELS, release
 from real.reading import copied
+from support.bench_record import record
+from support.figures import TURNS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(1800)]
 
 Result = TypeVar("Result")
-REPEATS = 7
+REPEATS = 2 * TURNS + 1
 IN_PROCESS = "Alembic in process"
 WHOLE = "Alembic, whole process"
 
@@ -39,7 +39,7 @@ def old(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Table:
-    """Seconds by row, and how they are shown."""
+    """Seconds by row, and how they are recorded."""
 
     def __init__(self, title: str) -> None:
         self.title = title
@@ -52,15 +52,11 @@ class Table:
         self.seconds.setdefault(row, []).append(time.perf_counter() - start)
         return result
 
-    def show(self) -> None:
-        """Write the medians to the terminal, each with its ratio to both ways of asking Alembic."""
-        rivals = [median(self.seconds[rival]) for rival in (WHOLE, IN_PROCESS)]
-        lines = [f"\n\n{self.title}, median of {REPEATS}; x: times faster than {WHOLE}, and {IN_PROCESS}"]
+    def record(self) -> None:
+        """Each row beside both ways of asking Alembic."""
+        rivals = {rival: self.seconds.pop(rival) for rival in (WHOLE, IN_PROCESS)}
         for row, seconds in self.seconds.items():
-            middle = median(seconds)
-            ratios = "".join(f"{rival / middle:>9.2f}x" for rival in rivals)
-            lines.append(f"  {row:<42}{middle * 1000:>9.1f} ms{ratios}")
-        sys.stdout.write("\n".join([*lines, ""]))
+            record("A real service: mcp-task-orchestrator", row, self.title, seconds, rivals=rivals)
 
 
 def alembic(table: Table, database: Path) -> int:
@@ -84,7 +80,7 @@ def check(table: Table, row: str, case: Case, code: int, *more: str) -> None:
 def test_check_and_apply_beside_alembic(old: Path, tmp_path: Path) -> None:
     """A drifted and a migrated database: `check` fresh and again and `apply` by driftd, compare_metadata by Alembic."""
     python = release("mcp-task-orchestrator-1.8.0")
-    drifted, in_sync = Table("1.5.1's database under 1.8.0's models"), Table("the same, migrated")
+    drifted, in_sync = Table("1.5.1's database, 1.8.0's models"), Table("migrated")
     for turn in range(REPEATS):
         case = Case(copied(old, tmp_path / f"turn-{turn}" / "data.db"), python, ORCHESTRATOR_MODELS)
         assert alembic(drifted, case.database) > 0
@@ -95,5 +91,5 @@ def test_check_and_apply_beside_alembic(old: Path, tmp_path: Path) -> None:
         check(in_sync, "driftd check, models unchanged", case, 0)
         assert in_sync.timed("driftd apply, up to date", case.run, "apply").exit == 0
         alembic(in_sync, case.database)
-    drifted.show()
-    in_sync.show()
+    drifted.record()
+    in_sync.record()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from bench.rivals import ALEMBIC
 from probes import models_alike
 from probes.carrying import built, differences, told
 from probes.corpus import BY_MODELS
@@ -21,6 +22,7 @@ from probes.record import opposite
 from probes.words import HEAD, code_of
 from real.commands import in_release
 from real.environments import environment
+from support.bench_record import record
 from support.migrations import House
 
 if TYPE_CHECKING:
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(1800)]
 
-ALEMBIC = ("alembic==1.20.1", "sqlalchemy==2.1.9")
 Pair = tuple[str, str]
 # The one big schema declares its own MetaData.
 BIG = EVERYTHING + "\nm = Base.metadata\n"
@@ -58,6 +59,12 @@ def by_driftd(pairs: Sequence[Pair], folder: Path) -> list[list[str]]:
     return answers
 
 
+def counted(what: str, size: str, ours: int, theirs: int | None = None) -> None:
+    """One row of the page."""
+    rivals = None if theirs is None else {"Alembic": [float(theirs)]}
+    record("What is missed and what is made up", what, size, [float(ours)], unit="", times=1, rivals=rivals, rates=False)  # fmt: skip
+
+
 def row(name: str, *figures: object) -> str:
     """A line of the table."""
     return f"  {name:<34}" + "".join(f"{figure!s:>18}" for figure in figures)
@@ -83,6 +90,9 @@ def test_probes(tmp_path: Path) -> None:
         )
         silent = sum(not answer["told"] for answer in by_alembic(pairs, tmp_path))
         figures = [len(pairs), missed, made_up, silent]
+        size = f"{about}, {len(pairs)} ways"
+        counted("differences missed", size, missed, silent)
+        counted("differences made up", size, made_up)
         totals = [total + figure for total, figure in zip(totals, figures, strict=True)]
         lines.append(row(about, *figures))
     lines.append(row("all", *totals))
@@ -101,6 +111,7 @@ def test_probes(tmp_path: Path) -> None:
         theirs = sum(answer["found"] for answer in answers)
         schemas_hit = sum(answer["found"] > 0 for answer in answers)
         lines.append(row(name, len(same), mine, "", f"{theirs} in {schemas_hit}"))
+        counted("differences where there are none", f"{name}, {len(same)} schemas", mine, theirs)
         totals[2] += mine
     sys.stdout.write("\n".join([*lines, ""]))
     assert totals[1:3] == [0, 0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import sys
 import textwrap
@@ -338,3 +339,12 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     done = init(tmp_path, "--output", "missing/driftd.toml", "--json")
     assert (done.code, done.document["error"]["code"]) == (2, "configuration-unwritable")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["app.db", "schema.sql"]
+
+
+def test_what_is_no_file_is_never_written_over(tmp_path: Path) -> None:
+    """Forced, too: a pipe or a device would be exchanged for a file, which no user of it expects."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "models.py").write_text("", encoding="utf-8")
+    done = driftd("init", "--force", "--output", "pipe", "--json", folder=tmp_path)
+    assert (done.code, done.document["error"]["code"]) == (2, "configuration-unwritable")
+    assert (tmp_path / "pipe").is_fifo()

@@ -305,6 +305,22 @@ print(handler.lost)
             "",
         ]
 
+    def test_a_reader_that_takes_nothing_stops_nothing(self) -> None:
+        """A terminal that was stopped: lines are lost and counted; once it is read again, the next line tells of them."""
+        reading, writing = os.pipe()
+        with os.fdopen(reading, "rb", buffering=0) as reader, os.fdopen(writing, "w") as stream:
+            handler = set_up("plain", stream, environment={})
+            for _ in range(100):
+                daemon_logger().info("x" * 4000)  # a pipe holds 64 kB
+            lost = handler.lost
+            assert 80 <= lost < 100
+            assert reader.read(1 << 20)
+            daemon_logger().info("again")
+            told = reader.read(1 << 20).decode()
+        assert f"{lost} log records before this one could not be written" in told
+        assert told.endswith("again\n")
+        assert handler.lost == 0
+
     def test_a_closed_stream_is_one(self, tmp_path: Path) -> None:
         """A stream that was closed behind its back loses lines like any other that broke."""
         stream = (tmp_path / "log").open("w")

@@ -120,6 +120,20 @@ def test_who_hangs_up_does_not_stop_an_order(tmp_path: Path, database: Path) -> 
         assert columns(database) == ["id", "title"]
 
 
+def test_who_hangs_up_leaves_the_next_order_its_turn(tmp_path: Path, database: Path) -> None:
+    """Several hang up over orders that are under way or wait: whoever asks then gets an answer, and all was carried out once."""
+    with running(house(tmp_path)) as sidecar:
+        changed_by_hand(sidecar)
+        for _ in range(5):
+            with sidecar._connected() as stream:
+                stream.write(b'{"command": "revert"}\n')
+                stream.flush()
+        assert sidecar.result("revert")["outcome"] == "up_to_date"
+        assert columns(database) == ["id", "title"]
+        undone = sidecar.command("history", "--json").document["migrations"]
+        assert [one["kind"] for one in undone].count("migration") == 1, "it was undone once"
+
+
 def test_in_mode_dev_a_rollback_is_not_done_again(tmp_path: Path, database: Path) -> None:
     """A save is followed at once; rolled back, it is held until the models change or somebody approves it."""
     with running(house(tmp_path, mode="dev")) as sidecar:

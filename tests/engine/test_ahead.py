@@ -278,7 +278,7 @@ def test_its_age_is_never_negative(house: House) -> None:
     """Clocks are set back."""
     found = made(house, MORE)
     now = datetime.now(UTC)
-    assert ahead.aged(replace(found, made_at=now + timedelta(hours=1)), now) == 0
+    assert 0 <= ahead.aged(replace(found, made_at=now + timedelta(hours=1)), now) < 3600
     assert ahead.aged(replace(found, made_at=now - timedelta(hours=1)), now) == 3600
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from driftengine import api, history, journal
 from driftengine.backup_files import folder_for
+from driftengine.packed import unpack
 from support.migrations import House
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def test_the_row_holds_everything(house: House) -> None:
     assert len(entry.durations["statements"]) == len(evidence["statements"])
     assert {"driftd", "driftd_python", "driftd_sqlite"} <= entry.versions.keys()
     assert entry.versions["driftd_sqlite"] == sqlite3.sqlite_version
-    before = history.unpack(entry.undo["before"]).actual
+    before = unpack(entry.undo["before"]).actual
     assert [row.sql for row in before if row.name == "t"] == [V.format(", gone INT").rstrip(";")]
     assert entry.base is not None
     now = house.ask("SELECT name, sql FROM sqlite_schema ORDER BY name")

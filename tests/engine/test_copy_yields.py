@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -13,7 +15,8 @@ from driftengine.backup_files import folder_for
 from driftengine.desired import read_desired
 from driftengine.dialects.sqlite import copy as copies
 from driftengine.dialects.sqlite.connect import connect, parse_url
-from driftengine.dialects.sqlite.copy import copy_database, writer_has_begun
+from driftengine.dialects.sqlite.copy import copy_database
+from driftengine.dialects.sqlite.rollback_journal import writer_has_begun
 from driftengine.errors import BusyError
 from support.migrations import House
 
@@ -154,3 +157,36 @@ def test_staging_ahead_gives_way(house: Callable[[str], House]) -> None:
     assert made.ask("SELECT count(*) FROM t") == [(401,)]
     assert [path.name for path in folder_for(made.folder / "backups", made.database).iterdir()] == []
     assert api.prepare(made.target(), desired).outcome == "ready"
+
+
+# Writes in a transaction that it never ends: whoever kills it leaves its journal.
+KILLED = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("BEGIN IMMEDIATE")
+connection.execute("INSERT INTO t (filler) VALUES ('never')")
+print("in it", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_the_journal_of_a_killed_writer_is_in_nobodys_way(house: Callable[[str], House]) -> None:
+    """SQLite leaves it until somebody writes: a copy goes through meanwhile, and gives way to the next one who does write."""
+    made = house("delete")
+    with subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(made.database)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as writing:
+        assert writing.stdout is not None
+        assert writing.stdout.readline()
+        writing.kill()
+    assert any((made.folder / "app.db-journal").read_bytes())
+    with closing(connect(parse_url(f"sqlite:///{made.database}"), write=False)) as source:
+        copy_database(source, made.folder / "copy.db", yielding=True)
+        with closing(sqlite3.connect(made.folder / "copy.db")) as copied:
+            assert copied.execute("SELECT count(*) FROM t").fetchone() == (400,)
+        writer = Writer(made.database, "delete")
+        with pytest.raises(BusyError, match="being written to"):
+            copy_database(source, made.folder / "other.db", progress=writer, yielding=True)
+        writer.commit()
+        writer.connection.close()
+    assert made.ask("SELECT count(*) FROM t") == [(401,)]

@@ -18,7 +18,6 @@ from driftengine import history
 from driftengine.dialects.sqlite.connect import Location, connect
 from driftengine.errors import HistoryError
 from driftengine.history import (
-    Base,
     Entry,
     Row,
     append,
@@ -39,6 +38,7 @@ from driftengine.history import (
 from driftengine.journal import Journal, Record, canonical
 from driftengine.journal import append as append_record
 from driftengine.journal import read as read_journal
+from driftengine.packed import Base, pack
 from driftengine.schema import StoredObject
 
 if TYPE_CHECKING:
@@ -47,6 +47,14 @@ if TYPE_CHECKING:
 AT = "2026-01-31T12:00:00.000Z"
 USERS = StoredObject("table", "users", "users", "CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT)")
 INDEX = StoredObject("index", "sqlite_autoindex_x_1", "x", None)
+OPERATION = {
+    "id": "8f3a-1",
+    "kind": "add_column",
+    "table": "users",
+    "name": "é",
+    "code": "add-column",
+    "sql": ["ALTER …"],
+}
 
 
 def entry(number: int, **changes: Any) -> Entry:
@@ -89,12 +97,12 @@ def test_an_entry_comes_back_as_it_was(database: Location) -> None:
         AT,
         new_database_id(),
         migration_id="m_1",
-        plan={"id": "8f3a", "operations": [{"sql": ["ALTER TABLE …"], "risk": "safe"}]},
+        plan={"id": "8f3a", "operations": [OPERATION]},
         allowed_by="policy",
         evidence={"rows": {"users": 3}},
         durations={"apply_ms": 1.5},
         versions={"sqlite": "3.40.1"},
-        undo=[{"sql": ["DROP TABLE users"]}],
+        undo={"before": pack(Base((USERS,), ()))},
         backup={"id": "backup_1", "path": "/b", "sha256": "00"},
         base=Base((USERS, INDEX, odd), (USERS,)),
     )
@@ -195,10 +203,23 @@ def test_a_document_that_cannot_be_read_is_told(document: str, code: str) -> Non
 def test_a_damaged_base_is_told(data: str) -> None:
     """A base that is no compressed JSON of objects does not escape as another error."""
     row = encode(entry(1, base=Base((USERS,), ())), row_id=1, previous="")
-    packed = history.pack(Base((USERS,), ()))["data"]
-    with pytest.raises(HistoryError) as caught:
-        decode(replace(row, document=row.document.replace(packed, data)))
-    assert caught.value.code == "history-unreadable"
+    packed = pack(Base((USERS,), ()))["data"]
+    base = decode(replace(row, document=row.document.replace(packed, data))).base
+    assert base is not None
+    for asked in ("actual", "desired"):
+        with pytest.raises(HistoryError) as caught:
+            getattr(base, asked)
+        assert caught.value.code == "history-unreadable"
+
+
+def test_what_is_known_of_a_row_is_not_read_again() -> None:
+    """While somebody holds an entry, the same row is that entry, however many rows there are; an altered row is another one."""
+    rows = chain(200)
+    held = [decode(row) for row in rows]
+    assert all(decode(replace(row)) is entry for row, entry in zip(rows, held, strict=True))
+    altered = replace(rows[7], document=rows[7].document.replace('"allowed_by":"', '"allowed_by":"not '))
+    assert altered != rows[7]
+    assert decode(altered).allowed_by == f"not {held[7].allowed_by}"
 
 
 def test_a_base_of_a_thousand_tables_stays_small() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from typing import TYPE_CHECKING
 
@@ -28,5 +27,5 @@ def test_threads_that_remember_the_same_at_once_do_not_meet(tmp_path: Path) -> N
     for thread in threads:
         thread.join()
     assert kept == [True] * 100
-    assert json.loads(path.read_text("ascii")) == document
+    assert memory.read(path) == document
     assert [one.name for one in path.parent.iterdir()] == ["one.json"]

@@ -222,12 +222,12 @@ def test_models_that_read_a_database_are_not_remembered(cold: Remembering) -> No
 
 
 def spoiled(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], object]:
-    """A change of the document in a remembered file."""
+    """A change of the document in a remembered file, sealed anew."""
 
     def spoil(path: Path) -> None:
-        document = json.loads(path.read_text())
+        document = memory.read(path)
         change(document)
-        path.write_text(json.dumps(document))
+        assert memory.write(path, document)
 
     return spoil
 
@@ -237,6 +237,10 @@ SPOILED: dict[str, Callable[[Path], object]] = {
     "cut off": lambda path: path.write_bytes(path.read_bytes()[:-100]),
     "no document": lambda path: path.write_text("[1]"),
     "bytes": lambda path: path.write_bytes(bytes(range(256))),
+    "a letter turned": lambda path: path.write_bytes(
+        path.read_bytes().replace(b"CREATE TABLE", b"CREATE TABLF")
+    ),
+    "deep": lambda path: memory.write(path, json.loads("[" * 900 + "]" * 900)),
     "an older format": spoiled(lambda document: document.update(format=0)),
     "made by other code": spoiled(lambda document: document.update(maker="x")),
     "without a part": spoiled(lambda document: document.pop("footprint")),
@@ -295,7 +299,7 @@ def test_a_full_disk_leaves_nothing_behind(cold: Remembering, monkeypatch: pytes
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("driftengine.memory.json.dump", fail)
+    monkeypatch.setattr("driftengine.memory._seal", fail)
     cold.look()
     assert cold.files == []
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import MetaData, create_engine
 
+from driftengine.changes import folded
 from driftengine.desired import read_desired
 from driftengine.dialects.chosen import DIALECT, opened
 from driftengine.survey import survey
@@ -101,11 +102,9 @@ def told(difference: Difference) -> str:
 
 def _shown(document: dict[str, str]) -> str:
     """A difference as `check --json` shows it, which has no word for the aspect."""
-    place = (
-        document["table"] or document["name"]
-        if document["object"] in {"table", "view"}
-        else f"{document['table']}.{document['name']}"
-    )
+    table = folded(document["table"])  # as it is spelled; a difference has it folded
+    alone = document["object"] in {"table", "view"}
+    place = table or document["name"] if alone else f"{table}.{document['name']}"
     return f"{document['change']} {document['object']} {place.rstrip('.')}"
 
 

@@ -1,4 +1,4 @@
-"""What the benchmarks share: how large the large database is, and how figures are shown."""
+"""What the benchmarks share: how large and how often, and how figures are shown."""
 
 from __future__ import annotations
 
@@ -9,7 +9,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-MEGABYTES = int(os.environ.get("DRIFTD_BENCH_MB", "1000"))
+
+def _bound(name: str, default: int) -> int:
+    return int(os.environ.get(f"DRIFTD_BENCH_{name}") or default)
+
+
+MEGABYTES = _bound("MB", 5000)  # of the largest database
+LARGE = min(1000, MEGABYTES)  # megabytes of the one that is staged
+ROWS = _bound("ROWS", 2_000_000)  # of the large table
+TABLES = _bound("TABLES", 1000)  # of the largest schema
+TURNS = _bound("TURNS", 3)  # of what takes seconds
+CALLS = _bound("CALLS", 1000)  # of what takes microseconds
+IDLE = _bound("IDLE", 120)  # seconds
+MB = 1e-6  # bytes to MB
 
 
 def show(*lines: str) -> None:

@@ -12,14 +12,21 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from support.crashing import CONFIG
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from support.migrations import House
 
+CONFIG = """
+[targets.app]
+url = "sqlite:///app.db"
+models = ["models.sql"]
+[targets.app.window]
+timeout = {}
+[targets.app.backup]
+directory = "backups"
+"""
 PATIENCE = 30.0  # seconds until something that must happen counts as not happening
 
 

@@ -193,7 +193,7 @@ class Follower:
 
     def until(self, condition: Callable[[Document], bool], target: str = "app") -> Document:
         """The entry in the first event for which the condition holds."""
-        give_up = time.monotonic() + PATIENCE
+        give_up = time.monotonic() + self.sidecar.patience
         seen = []
         while time.monotonic() < give_up:
             event = self.next()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from click.shell_completion import CompletionItem
 
+from driftd.cli.text import escape
 from driftengine.errors import DriftError
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ def operations_of_migration(
     done = set((entry or {}).get("evidence", {}).get("applied", ()))
     operations = ((entry or {}).get("plan") or {}).get("operations", [])
     return [
-        CompletionItem(str(number), help=f"{one['kind'].replace('_', ' ')} {one['name']}")
+        # A line break in a name would be a completion of its own: zsh is given lines.
+        CompletionItem(str(number), help=escape(f"{one['kind'].replace('_', ' ')} {one['name']}"))
         for number, one in enumerate(operations, 1)
         if number in done and str(number).startswith(typed)
     ]

@@ -37,10 +37,12 @@ def command(state: State, force: bool, output: str) -> int:
     from driftd.initial.look import look_at
     from driftd.initial.report import init_document
     from driftd.initial.write import configuration, exists, save
+    from driftd.unfinished import sweep
 
     project = Path.cwd()
     path = project / Path(output).expanduser()
     # Before anything is loaded: that takes seconds.
+    sweep(path)
     if not force and os.path.lexists(path):
         raise exists(path)
     found = look_at(project, os.environ)

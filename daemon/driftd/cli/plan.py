@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 import click
 
 from driftd.cli.command import Chosen, Command, json_option, target_options
-from driftd.cli.text import escape
+from driftd.cli.text import readable
 
 if TYPE_CHECKING:
     from driftd.cli.state import State
@@ -44,7 +43,7 @@ def command(state: State, chosen: Chosen, as_sql: bool) -> int:
 
     if as_sql:
         script = api.plan_script(target)
-        state.report({}, lambda _look: readable(script) if sys.stdout.isatty() else script.rstrip("\n"))
+        state.report({}, lambda _look: readable(script))
         return 1 if says_something(script) else 0
     document = api.plan(target)
     by_hand_flags = chosen.flags_without("backfill")
@@ -54,11 +53,6 @@ def command(state: State, chosen: Chosen, as_sql: bool) -> int:
     )
     found = document["plan"]
     return 1 if found and found["operations"] else 0
-
-
-def readable(script: str) -> str:
-    """The script for a terminal: its lines, with whatever could move the cursor escaped."""
-    return "\n".join(escape(line) for line in script.rstrip("\n").split("\n"))
 
 
 def says_something(script: str) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from driftd.cli.command import Chosen, Command, Group, json_option, target_options
+from driftd.cli.text import escape, readable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,8 +79,8 @@ def print_(state: State, chosen: Chosen, scope: str | None, name: str, socket: s
     """Show the unit that `install` would write, with real paths. Nothing is written. Exit code: 0, or 2 error."""
     manager, described, text = _rendered(chosen, scope, name, socket)
     for note in described.notes:
-        state.note(f"note: {note}")
-    state.report({**_document(manager, described), "text": text}, lambda _look: text.rstrip("\n"))
+        state.note(f"note: {escape(note)}")
+    state.report({**_document(manager, described), "text": text}, lambda _look: readable(text))
     return 0
 
 
@@ -115,7 +116,7 @@ def install(
         manager.ask(commands)
     document = {**_document(manager, described), "made": made, "changed": changed, "started": started}
     document["commands"] = [] if started else [" ".join(words) for words in commands]
-    state.report(document, lambda _look: "\n".join(_told(document, manager)))
+    state.report(document, lambda _look: "\n".join(map(escape, _told(document, manager))))
     return 0
 
 
@@ -142,7 +143,7 @@ def uninstall(state: State, scope: str | None, name: str, force: bool) -> int:
     document = {"schema_version": 1, "name": name, "manager": manager.kind, "scope": manager.scope}
     document |= {"path": str(path), "stopped": works}
     told = f"removed {path}" if works else f"removed {path}; no {manager.kind} runs here that could be told"
-    state.report(document, lambda _look: told)
+    state.report(document, lambda _look: escape(told))
     return 0
 
 

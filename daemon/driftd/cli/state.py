@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TextIO
@@ -83,5 +82,9 @@ def look_of(stream: TextIO) -> Look:
         colour = forced != "0"
     if os.environ.get("NO_COLOR"):
         colour = False
-    width = shutil.get_terminal_size((80, 24)).columns if terminal else 80
+    width = 80
+    if terminal:
+        import shutil
+
+        width = shutil.get_terminal_size((80, 24)).columns
     return Look(colour=colour, width=max(60, min(width, 100)), whole=not terminal)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ import click
 from driftd.cli.render.error import render_error
 from driftd.cli.render.status import Flags
 from driftd.cli.state import look_of
-from driftd.cli.text import escape
+from driftd.cli.text import shell_word
 from driftengine.errors import ConfigurationError, DriftError
 
 if TYPE_CHECKING:
@@ -257,4 +256,4 @@ def _told(kind: type[DriftError], error: Mapping[str, Any]) -> DriftError:
 
 
 def _flags(**given: str | None) -> str:
-    return "".join(f" --{name} {escape(shlex.quote(value))}" for name, value in given.items() if value)
+    return "".join(f" --{name} {shell_word(value)}" for name, value in given.items() if value)

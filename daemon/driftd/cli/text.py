@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
-import textwrap
+import sys
 import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -37,6 +36,8 @@ class Look:
 
     def wrap(self, text: str, indent: int = 0, hanging: int | None = None) -> str:
         """The text in lines of the width, indented; `hanging` indents the lines after the first."""
+        import textwrap
+
         following = " " * (indent if hanging is None else hanging)
         return textwrap.fill(
             text,
@@ -49,16 +50,21 @@ class Look:
 
 
 def shell_word(word: str) -> str:
-    """A word as it is typed in a shell: an SQL text between double quotes, where `shlex.quote` makes `'"'"'` of its own."""
-    plain = shlex.quote(word)
-    if "'" not in word or any(one in word for one in '"$`\\!'):
-        return plain
-    return f'"{word}"'
+    """See `driftd.startup.told.shell_word`; escaped, it stays as it is."""
+    from driftd.startup import told
+
+    return told.shell_word(word)
 
 
 def escape(text: object) -> str:
     r"""Text from a database, a path or a model, safe on a terminal: `\x1b`, `\n`, `\u202e`."""
     return "".join(_escaped(character) for character in str(text))
+
+
+def readable(text: str) -> str:
+    """A whole file for stdout, without its last line end: as it is for whoever reads it, and escaped on a terminal."""
+    whole = text.rstrip("\n")
+    return "\n".join(map(escape, whole.split("\n"))) if sys.stdout.isatty() else whole
 
 
 def _escaped(character: str) -> str:

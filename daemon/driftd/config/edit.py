@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import os
 import stat
-import tempfile
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tomli
 
+from driftd.unfinished import beside, keep
+from driftengine import plain_file
 from driftengine.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def _listed(present: Any) -> list[str]:
 def read_exact(path: Path) -> bytes:
     """The file as it is on the disk. Raises ConfigurationError (`configuration-unreadable`)."""
     try:
-        return path.read_bytes()
+        return plain_file.content(path)
     except OSError as error:
         raise ConfigurationError(
             f"{path} cannot be read",
@@ -116,17 +116,13 @@ def exchange(path: Path, before: bytes, after: bytes, by_hand: str) -> None:
     """
     real = Path(os.path.realpath(path))
     try:
-        descriptor, unfinished = tempfile.mkstemp(dir=real.parent, prefix=f".{real.name}-")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                was = real.stat()
-                # Owner before mode: a change of owner may take bits of the mode away.
-                if (was.st_uid, was.st_gid) != (os.getuid(), os.getgid()):
-                    os.fchown(file.fileno(), was.st_uid, was.st_gid)
-                os.fchmod(file.fileno(), stat.S_IMODE(was.st_mode))
-                file.write(after)
-                file.flush()
-                os.fsync(file.fileno())
+        with beside(real) as (descriptor, unfinished):
+            was = real.stat()
+            # Owner before mode: a change of owner may take bits of the mode away.
+            if (was.st_uid, was.st_gid) != (os.getuid(), os.getgid()):
+                os.fchown(descriptor, was.st_uid, was.st_gid)
+            os.fchmod(descriptor, stat.S_IMODE(was.st_mode))
+            keep(descriptor, after)
             if real.read_bytes() != before:
                 raise ConfigurationError(
                     f"{real} has just been changed by somebody else",
@@ -134,10 +130,7 @@ def exchange(path: Path, before: bytes, after: bytes, by_hand: str) -> None:
                     why="it is not the text any more that was looked at",
                     fix="try again",
                 )
-            Path(unfinished).replace(real)
-        finally:
-            with suppress(FileNotFoundError):
-                Path(unfinished).unlink()
+            unfinished.replace(real)
     except OSError as error:
         raise ConfigurationError(
             f"{real} cannot be written",

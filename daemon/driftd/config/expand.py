@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_DEEPEST = 20
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -41,6 +42,8 @@ def _closing(text: str, start: int) -> int:
             at += 2
         elif text.startswith("${", at):
             depth, at = depth + 1, at + 2
+            if depth > _DEEPEST:
+                raise ValueError(f"references stand in more than {_DEEPEST} others")
         elif text[at] == "}" and depth == 1:
             return at
         else:

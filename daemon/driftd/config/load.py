@@ -110,6 +110,8 @@ def _read(source: Source) -> tuple[dict[str, object], dict[tuple[str, ...], int]
         document = tomli.loads(text)
     except tomli.TOMLDecodeError as error:
         raise _syntax(source.path, str(error), text) from error
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets hundreds deep
+        raise _unreadable(source.path, error) from error
     return document, key_lines(text)
 
 
@@ -124,6 +126,15 @@ def _syntax(path: Path, message: str, text: str) -> ConfigurationError:
         code="configuration-syntax",
         why=f"{_SYNTAX_PLACE.sub('', message)}\n  {shown}\n  {' ' * (column - 1)}^",
         fix=f"correct line {line}; texts stand in quotes, paths and URLs too",
+    )
+
+
+def _unreadable(path: Path, error: Exception) -> ConfigurationError:
+    return ConfigurationError(
+        f"{path} is not valid TOML",
+        code="configuration-syntax",
+        why=f"something in it is larger than any setting can be ({error})",
+        fix="take the longest line out; `driftd config show --shipped` prints every setting",
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from driftd.config.settled import Source
+from driftengine import plain_file
 from driftengine.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def shipped_text(name: str) -> str:
 def read_text(path: Path) -> str:
     """The text of a configuration file; raises ConfigurationError when it cannot be read."""
     try:
-        return path.read_text(encoding="utf-8")
+        return plain_file.content(path).decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
     except OSError as error:
         raise ConfigurationError(
             f"{path} cannot be read",
@@ -106,6 +107,6 @@ def _is_file(path: Path) -> bool:
 
 def _is_ours(path: Path) -> bool:
     try:
-        return bool(_OURS.search(path.read_text(encoding="utf-8", errors="replace")))
+        return bool(_OURS.search(plain_file.content(path).decode("utf-8", "replace")))
     except OSError:
         return False  # what cannot be read cannot be known to be ours, and nobody asked for it by name

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -45,6 +44,8 @@ def invalid(label: str, mistakes: Sequence[Mistake]) -> ConfigurationError:
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """The known word that was probably meant."""
+    import difflib  # where somebody has mistyped, and only there
+
     candidates = {candidate.lower(): candidate for candidate in known}
     close = difflib.get_close_matches(word.lower(), list(candidates), n=1, cutoff=0.6)
     return candidates[close[0]] if close else None

@@ -81,6 +81,12 @@ DAEMON: tuple[Setting, ...] = (
         "How log lines look; `auto` is journal under systemd, else plain.",
         ("auto", "plain", "journal", "json"),
     ),
+    Setting(
+        "warm_probe",
+        "bool",
+        default=True,
+        meaning="May a process with SQLAlchemy imported wait for the next save of a model? It takes some 45 MB for ten minutes.",
+    ),
 )
 
 TARGET: tuple[Setting, ...] = (

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -190,6 +189,8 @@ def _python(_setting: Setting, raw: object, bases: Bases) -> str:
         return str(beside) if os.path.exists(beside) else sys.executable  # noqa: PTH110 - see above
     if "/" in text or text.startswith("~"):
         return _join(bases.here, text)
+    import shutil  # with every kind of archive, for this one name
+
     return shutil.which(text) or text
 
 

@@ -12,7 +12,7 @@ import psutil
 import driftd
 import driftengine
 from driftd import lock_file, processes
-from driftd.cli.text import plural
+from driftd.cli.text import plural, shell_word
 from driftd.client import Client, ClientError
 from driftd.doctor.findings import Finding, note, problem, warning
 from driftd.doctor.subject import Seen
@@ -56,7 +56,7 @@ def check_daemon(seen: Seen, installed: str, flags: str) -> list[Finding]:
                 "the daemon was started with another configuration file",
                 code="daemon-configured-otherwise",
                 why=f"it reads {seen.about['config']}, and this command {seen.config}",
-                fix=f"look at that one: driftd doctor --config {seen.about['config']}",
+                fix=f"look at that one: driftd doctor --config {shell_word(str(seen.about['config']))}",
             )
         )
     return found
@@ -86,7 +86,7 @@ def _unanswered(seen: Seen, error: Mapping[str, str], flags: str) -> Finding:
             f"{seen.socket} is {kind} and no socket",
             code="socket-unusable",
             why="driftd leaves a file alone that it did not make, so the daemon cannot listen there",
-            fix=f"see whose it is, and move it away: ls -l {seen.socket}",
+            fix=f"see whose it is, and move it away: ls -l {shell_word(seen.socket)}",
         )
     return warning(
         "no daemon runs",
@@ -232,7 +232,7 @@ def judged(entry: Document, flags: str) -> list[Finding]:
 
 
 def _resume(entry: Document) -> str:
-    return f"driftd resume --target {entry.get('target')}"
+    return f"driftd resume --target {shell_word(str(entry.get('target')))}"
 
 
 def _polled(folders: Sequence[object]) -> list[Finding]:

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import os
 import queue
-import shlex
 import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from driftd.cli.text import shell_word
 from driftd.config import load
 from driftd.config.target import build_target
-from driftd.doctor import daemon, database, holders, models, place, records, rights, units, watching
+from driftd.doctor import (
+    daemon,
+    database,
+    holders,
+    models,
+    place,
+    records,
+    rights,
+    strangers,
+    units,
+    watching,
+)
 from driftd.doctor.findings import Finding, from_error, note, ordered, warning
 from driftd.doctor.subject import Seen, Subject
 from driftengine.dialects.sqlite.connect import parse_url
@@ -169,7 +180,7 @@ def _configured(request: Request) -> tuple[Configuration | None, list[Finding]]:
                 f"there are {len(names)} targets, and `driftd exec` opens no window until one is named",
                 code="targets-several",
                 why=f"which database a service opens is never guessed; they are {', '.join(names)}",
-                fix=f"name it for each service: driftd exec --target {shlex.quote(names[0])}, or set DRIFTD_TARGET",
+                fix=f"name it for each service: driftd exec --target {shell_word(names[0])}, or set DRIFTD_TARGET",
             )
         )
     found += [
@@ -201,7 +212,7 @@ def _target_checks(
     """The checks of a target; where its url names no database, the models are looked at all the same."""
     target = build_target(configuration, name)
     # What was typed chooses it already, unless there are several.
-    chosen = flags if configuration.selected else f"{flags} --target {shlex.quote(name)}"
+    chosen = flags if configuration.selected else f"{flags} --target {shell_word(name)}"
     found: list[Finding] = []
     path = Path()
     try:
@@ -215,6 +226,7 @@ def _target_checks(
     if not found:
         looks += [
             ("rights", rights.check_rights),
+            ("strangers", strangers.check_strangers),
             ("file-system", place.check_file_system),
             ("space", place.check_space),
             ("clock", place.check_clock),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from driftd import processes
+from driftd.cli.text import shell_word
 from driftd.doctor.findings import Finding, note, problem, warning
 from driftd.lock_file import DAEMON, INUSE, STARTUP
 from driftd.locks import is_served, state_folder
@@ -99,7 +100,9 @@ def _other_daemon(subject: Subject) -> list[Finding]:
             "another daemon serves this database",
             code="target-served",
             why=f"{who} holds {body.get('path')}" + (f" and listens at {socket}" if socket else ""),
-            fix=f"ask that one: driftd status --socket {socket}" if socket else "stop one of the two",
+            fix=f"ask that one: driftd status --socket {shell_word(str(socket))}"
+            if socket
+            else "stop one of the two",
         )
     ]
 
@@ -201,6 +204,6 @@ def orchestrator_rule(subject: Subject, packages: set[str]) -> list[Finding]:
             "MCP_TASK_ORCHESTRATOR_BASE_DIR alone does not tell where the tasks are",
             code="orchestrator-path",
             why=f"the orchestrator keeps them below its working directory then, and not below {base}",
-            fix=f"export MCP_TASK_ORCHESTRATOR_DB_PATH={subject.database}",
+            fix=f"export MCP_TASK_ORCHESTRATOR_DB_PATH={shell_word(str(subject.database))}",
         )
     ]

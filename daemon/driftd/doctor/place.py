@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from driftd.cli.text import size
+from driftd.cli.text import shell_word, size
 from driftd.doctor.findings import Finding, note, problem, warning
 from driftd.watch.mounts import read_mounts, remote_folders
 from driftengine.backup_files import folder_for
@@ -45,7 +45,7 @@ def check_file_system(subject: Subject) -> list[Finding]:
                 f"{folder} lies on a file system that is mounted read-only",
                 code="file-system-read-only",
                 why="nothing can be migrated there",
-                fix=f"mount it for writing: mount -o remount,rw {folder}",
+                fix=f"mount it for writing: mount -o remount,rw {shell_word(str(folder))}",
             )
         )
         return found

@@ -8,6 +8,7 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from driftd.cli.text import shell_word
 from driftd.doctor.findings import Finding, note, problem
 from driftd.doctor.subject import SQLITE_ENDS
 from driftd.lock_file import LOCKS
@@ -115,7 +116,7 @@ def _lock_files(subject: Subject) -> list[Finding]:
                     f"{path} cannot be used as a lock",
                     code="lock-unusable",
                     why="it is no plain file, or one with several names",
-                    fix=f"see what it is, and move it away: ls -l {path}",
+                    fix=f"see what it is, and move it away: ls -l {shell_word(str(path))}",
                 )
             )
     return found
@@ -131,7 +132,7 @@ def _shut(path: Path, who: str, why: str) -> Finding:
         f"{who} may not {needed} {path}",
         code="permission-missing",
         why="; ".join(part for part in (owner, why) if part),
-        fix=f"see `ls -ld {path}`, and give the right with chown, chgrp or chmod",
+        fix=f"see `ls -ld {shell_word(str(path))}`, and give the right with chown, chgrp or chmod",
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from driftd.cli.text import shell_word
 from driftd.config.locate import shipped_text
 from driftd.doctor.findings import Finding, problem, warning
 
@@ -111,7 +112,7 @@ def judged(unit: Unit, shipped: str = "") -> list[Finding]:
             f"{unit.path} is not what this driftd would write",
             code="unit-differs",
             why=f"it was edited, or written by another release, and lacks {', '.join(gone[:SHOWN])}{more}",
-            fix=f"compare: driftd service print | diff {unit.path} -; {again}",
+            fix=f"compare: driftd service print | diff {shell_word(str(unit.path))} -; {again}",
         )
     ]
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ import tomli
 
 from driftd.cli.text import escape, plural
 from driftd.config import shipped_text
+from driftd.unfinished import beside, keep
 from driftengine.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -173,18 +174,15 @@ def _list(texts: list[str]) -> str:
 def save(text: str, output: Path, *, force: bool) -> None:
     """Writes the file whole or not at all. Raises ConfigurationError (`configuration-exists`, `configuration-unwritable`)."""
     try:
-        descriptor, partial = tempfile.mkstemp(dir=output.parent, prefix=f".{output.name}-")
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
-            Path(partial).chmod(0o644)
+        _require_file(output)
+        with beside(output) as (descriptor, partial):
+            os.fchmod(descriptor, 0o644)
+            keep(descriptor, text.encode())
             if force:
-                Path(partial).replace(output)
+                partial.replace(output)
             else:
                 # Unlike a rename, a link never replaces what somebody has put there meanwhile.
                 output.hardlink_to(partial)
-        finally:
-            Path(partial).unlink(missing_ok=True)
     except FileExistsError:
         raise exists(output) from None
     except OSError as error:
@@ -194,6 +192,12 @@ def save(text: str, output: Path, *, force: bool) -> None:
             why=error.strerror or str(error),
             fix="choose another place: driftd init --output PATH",
         ) from error
+
+
+def _require_file(output: Path) -> None:
+    """Raises OSError where a device or a pipe stands: it would be exchanged for a file."""
+    if output.exists() and not output.is_file():
+        raise OSError(errno.EINVAL, "what stands there is no ordinary file")
 
 
 def exists(output: Path) -> ConfigurationError:

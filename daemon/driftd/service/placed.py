@@ -12,6 +12,7 @@ import re
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from driftd.unfinished import beside, keep
 from driftengine.errors import DriftError
 
 if TYPE_CHECKING:
@@ -53,13 +54,10 @@ def place(path: Path, text: str, *, force: bool = False) -> bool:
             if path.read_text(encoding="utf-8") == content:
                 return False
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            beside.write_text(content, encoding="utf-8")
-            beside.chmod(0o644)
-            beside.replace(path)
-        finally:
-            beside.unlink(missing_ok=True)
+        with beside(path) as (descriptor, unfinished):
+            os.fchmod(descriptor, 0o644)
+            keep(descriptor, content.encode())
+            unfinished.replace(path)
     except OSError as error:
         raise unwritable(path, error) from error
     return True

@@ -35,7 +35,8 @@ def whole(answer: Document, window: str, database: str, by: str | None) -> Docum
 
 
 _LISTS = ("applied", "held", "blocked")
-_WORDS = ("code", "what")
+_WORDS = ("code", "what", "why", "fix")
+_NO_MORE = {"why": "", "fix": ""}  # what an error may leave out
 
 
 def is_answer(found: Document) -> bool:
@@ -47,13 +48,18 @@ def is_answer(found: Document) -> bool:
         and isinstance(found.get("duration_ms", 0.0), int | float)
         and isinstance(found.get("warnings", []), list)
         and all(_are_operations(found.get(name, [])) for name in _LISTS)
-        and (error is None or _has_texts(error, _WORDS))
+        and (error is None or _has_texts({**_NO_MORE, **error} if isinstance(error, dict) else error, _WORDS))
     )
 
 
 def _are_operations(found: object) -> bool:
     return isinstance(found, list) and all(
-        _has_texts(one, ("kind",)) and "name" in one and "table" in one for one in found
+        _has_texts(one, ("kind",))
+        and "name" in one
+        and "table" in one
+        and isinstance(one.get("count") or 0, int)
+        and isinstance(one.get("reason") or "", str)
+        for one in found
     )
 
 

@@ -215,9 +215,7 @@ def chosen(options: Options) -> str:
         words += [(name, one) for one in (given if isinstance(given, tuple) else (given,))]
     if not any(word for _, word in words):
         return ""
-    import shlex
-
-    return "".join(f" --{name} {shlex.quote(str(word))}" for name, word in words if word)
+    return "".join(f" --{name} {told.shell_word(str(word))}" for name, word in words if word)
 
 
 def say(lines: Iterable[str]) -> None:

@@ -33,7 +33,7 @@ def lines(answer: Document, flags: str = "") -> list[str]:
         told.append(f"{_waiting(len(put_off))} until no other service runs on this schema: {listed(put_off)}")
     if waiting:
         told.append(f"held, {_waiting(len(waiting))}: {listed(waiting)}")
-    told += [f"blocked: {phrase(one)}: {one['reason']}" for one in answer["blocked"][:SHOWN]]
+    told += [f"blocked: {phrase(one)}: {one.get('reason') or ''}" for one in answer["blocked"][:SHOWN]]
     if len(answer["blocked"]) > SHOWN:
         told.append(f"blocked: and {len(answer['blocked']) - SHOWN} more")
     if waiting or answer["blocked"]:
@@ -63,6 +63,28 @@ def plain(text: str) -> str:
         c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode("ascii") for c in shown
     )
     return "".join(escaped)
+
+
+def shell_word(word: str) -> str:
+    r"""A word as it is typed in a shell, which reads just this word again, and safe on a terminal: `x`, `'a b'`, `$'a\033b'`.
+
+    An SQL text stands between double quotes, where `shlex.quote` makes `'"'"'` of its own. Bytes are octal: three digits
+    mean the same in bash, zsh, ksh and the sh of POSIX.1-2024.
+    """
+    import shlex
+
+    if not word.isprintable():
+        return f"$'{''.join(map(_octal, word))}'"
+    if "'" not in word or any(one in word for one in '"$`\\!'):
+        return shlex.quote(word)
+    return f'"{word}"'
+
+
+def _octal(c: str) -> str:
+    if c.isprintable() and c not in "'\\!":
+        return c
+    broken = "surrogateescape" if "\udc80" <= c <= "\udcff" else "surrogatepass"
+    return "".join(f"\\{byte:03o}" for byte in c.encode("utf-8", broken))
 
 
 def _outcome(answer: Document) -> str:

@@ -95,6 +95,7 @@ DAEMON_FIGURES = {
     "cpu_s": 0.2,
     "threads": 3,
     "open_files": 12,
+    "templates": [],
     "problems": [],
 }
 HEAD = {"schema_version": 1, "target": "app", "database": "/srv/app/app.db"}

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from driftd.cli.render.common import approvals, hints, operation_text, waiting_lines
 from driftd.cli.render.error import render_error_document
-from driftd.cli.text import Look, duration, escape, plural
+from driftd.cli.text import Look, duration, escape, plural, shell_word
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -74,7 +73,7 @@ def render_apply(
     lines += [look.wrap(f"warning: {escape(text)}", 2, 4) for text in document.get("warnings", ())]
     if document["error"]:
         lines += ["", render_error_document(document["error"], look)]
-    given = "".join(f" --approve {escape(shlex.quote(word))}" for word in approve)
+    given = "".join(f" --approve {shell_word(word)}" for word in approve)
     lines += _next(document, flags, given, look, doing, dry_run=dry_run)
     return "\n".join(lines)
 

@@ -6,7 +6,7 @@ import re
 import shlex
 from typing import TYPE_CHECKING, Any
 
-from driftd.cli.text import Look, escape, plural
+from driftd.cli.text import Look, escape, plural, shell_word
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -32,7 +32,7 @@ _SEVERAL = re.compile(rf"{_LITERAL}(?:, {_LITERAL})+")
 _PASTED = re.compile(r"info=\{.*?\}|--(?:rename|backfill) (?:'[^']*'|\S)+")
 _GLUE = "\x00"  # nothing that is escaped holds one
 # The engine's sentence of what may be a rename, with the flag as a shell reads it.
-_RENAME = re.compile(r" or give (--rename .+?), and it keeps ")
+_RENAME = re.compile(r" or give (--rename .+?), and it keeps ", re.DOTALL)
 _OVER_COLUMNS = {"unique", "index", "foreign_key"}
 HELD_RISKS = {"destructive", "manual"}
 
@@ -174,7 +174,7 @@ def approvals(
         # An approval would not help here: there would still be no value.
         if item["code"] == "value-needed" and operation.get("table"):
             column = f"{operation['table']}.{operation['name']}"
-            given = escape(shlex.quote(f"{column}=EXPR"))
+            given = shell_word(f"{column}=EXPR")
             purpose = f"give {escape(column)} a value for old rows (EXPR is SQL: a text stands in '...')"
             found.append((f"{typed}{flags} --backfill {given}", purpose))
         elif operation.get("waits_for"):
@@ -197,7 +197,7 @@ _PURPOSES = {
 def rename_flag(item: Mapping[str, Any]) -> str:
     """`--rename customer.fax=telefax` of what is held because it may be a rename, else nothing."""
     found = _RENAME.search(item["reason"])
-    return escape(found[1]) if found else ""
+    return " ".join(map(shell_word, shlex.split(found[1]))) if found else ""
 
 
 def by_hand(items: Iterable[Mapping[str, Any]], flags: str) -> list[tuple[str, str]]:

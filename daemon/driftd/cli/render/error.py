@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import TYPE_CHECKING
 
-from driftd.cli.text import Look, escape
+from driftd.cli.text import Look, escape, shell_word
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +32,7 @@ def render_error_document(error: dict[str, str], look: Look) -> str:
 def render_bug(error: BaseException, arguments: Sequence[str], look: Look) -> str:
     """An exception that no part of driftd foresaw."""
     head = look.paint("error[internal]", "bold", "red")
-    again = escape(shlex.join(["driftd", "--debug", *arguments]))
+    again = " ".join(map(shell_word, ["driftd", "--debug", *arguments]))
     return "\n".join(
         [
             f"{head}: {escape(type(error).__name__)}: {escape(error)}",

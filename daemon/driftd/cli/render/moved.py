@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import TYPE_CHECKING, Any
 
 from driftd.cli.render.apply import Doing, render_apply
 from driftd.cli.render.check import difference_lines
 from driftd.cli.render.common import database_of, grouped, hints, table_heading
-from driftd.cli.text import Look, escape, plural
+from driftd.cli.text import Look, escape, plural, shell_word
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -56,7 +55,7 @@ def render_reverted(
 
     `rollback_flags` are those of the flags that `driftd rollback` takes.
     """
-    named = "".join(f" {escape(shlex.quote(word))}" for word in words)
+    named = "".join(f" {word}" for word in typed_words(words))
     doing = Doing(
         typed=f"driftd revert{named}",
         done="Reverted",
@@ -82,6 +81,11 @@ def render_ignored(document: Mapping[str, Any], look: Look, *, flags: str = "") 
         lines.append(look.paint(f"  written into {file}", "dim"))
         lines += hints([(f"driftd check{flags}", "see what is left")], look)
     return "\n".join(lines)
+
+
+def typed_words(words: Sequence[str]) -> list[str]:
+    """Words as a shell reads them again; behind `--` where one would be taken for an option."""
+    return [*["--"] * any(word.startswith("-") for word in words), *map(shell_word, words)]
 
 
 def _are(found: Sequence[object]) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import TYPE_CHECKING, Any
 
 from driftd.cli.render.apply import Doing, render_apply
 from driftd.cli.render.common import hints
-from driftd.cli.text import Look, escape
+from driftd.cli.text import Look, escape, shell_word
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -49,7 +48,7 @@ def doing_of(undoes: Mapping[str, Any] | None, operations: Sequence[str] = ()) -
             "driftd rollback", "Rolled back", "rolled back", "there is nothing to take back", binds=False
         )
     migration = escape(undoes["migration_id"])
-    named = "".join(f" --operation {escape(shlex.quote(one))}" for one in operations)
+    named = "".join(f" --operation {shell_word(one)}" for one in operations)
     return Doing(
         typed=f"driftd rollback {migration}{named}",
         done="Rolled back",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from driftd.cli.render.common import IF_RENAMED, approval_purpose, by_hand, hints, rename_flag
@@ -19,7 +18,7 @@ from driftd.cli.render.entry import (
     tail,
 )
 from driftd.cli.render.error import render_error_document
-from driftd.cli.text import Look, cells, escape, plural, size
+from driftd.cli.text import Look, cells, escape, plural, shell_word, size
 from driftd.entry import needs_attention
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ class Flags(NamedTuple):
 
     def which(self, entry: Mapping[str, Any], *, several: bool) -> str:
         """--target where it is needed."""
-        return self.target or (f" --target {escape(shlex.quote(entry['target']))}" if several else "")
+        return self.target or (f" --target {shell_word(entry['target'])}" if several else "")
 
 
 def render_status(
@@ -161,7 +160,7 @@ def _approvals(entry: Document, flags: Flags, which: str) -> list[tuple[str, str
 def _backfill(entry: Document, column: str, flags: Flags) -> tuple[str, str]:
     """How to give a column its value for old rows: in the daemon's file, or where it has none, by its flag."""
     if flags.reads is None:
-        given = escape(shlex.quote(f"{column}=EXPR"))
+        given = shell_word(f"{column}=EXPR")
         return (f"driftd run ... --backfill {given}", "start the daemon again with a value for old rows")
     name = entry["target"] if "." not in entry["target"] else f'"{entry["target"]}"'  # a bare key has no dot
     line = f'[targets.{name}.backfill] "{column}" = ...'

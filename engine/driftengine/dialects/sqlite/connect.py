@@ -11,12 +11,13 @@ import re
 import sqlite3
 import stat
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import parse_qsl, quote, unquote
 
+from driftengine.dialects.sqlite import new_file
 from driftengine.errors import BusyError, ConfigurationError, DatabaseError, DeadlineError, DriftError
 
 if TYPE_CHECKING:
@@ -150,6 +151,8 @@ def state_of(location: Location) -> State:
         return "missing"
     except PermissionError as error:
         raise _not_permitted(location, "its folder may not be searched") from error
+    except OSError as error:  # a circle of links, a name that is too long
+        raise _not_working(location, error.strerror or str(error), "name the database file itself") from error
     if not stat.S_ISREG(found.st_mode):
         raise DatabaseError(
             f"{location} is no database",
@@ -197,9 +200,10 @@ def connect(
     if create and write:
         _make_folder(location)
         if state_of(location) == "missing":
-            _make_file(location)
+            new_file.make(location.path)
     elif state_of(location) == "missing":
         raise _missing(location)
+    _require_plain_beside(location)
     mode: Mode = _reading_mode(location, tidy=tidy) if not write else "rwc" if create else "rw"
     with translated(location):
         connection = sqlite3.connect(
@@ -214,6 +218,22 @@ def connect(
             connection.close()
             raise
     return connection
+
+
+def _require_plain_beside(location: Location) -> None:
+    """Raises DatabaseError where a pipe or the like stands beside the database: SQLite would wait for it for ever."""
+    for end in ("-journal", "-wal"):
+        try:
+            plain = stat.S_ISREG(Path(f"{location.path}{end}").stat().st_mode)
+        except (FileNotFoundError, PermissionError):
+            continue
+        except OSError:  # a circle of links
+            plain = False
+        if not plain:
+            why = f"{location.path.name}{end} beside it is not an ordinary file"
+            raise _not_working(
+                location, why, "remove what stands there: SQLite keeps its log under that name"
+            )
 
 
 def _reading_mode(location: Location, *, tidy: bool) -> Mode:
@@ -246,6 +266,9 @@ def _text(raw: bytes) -> str:
 
 
 def _prepare(connection: sqlite3.Connection, location: Location) -> None:
+    # What is committed stays so without power, whatever this SQLite was built with: https://www.sqlite.org/pragma.html#pragma_synchronous.
+    # The journal beside the backups tells of it, which may be on another disk.
+    connection.execute("PRAGMA synchronous = EXTRA")
     connection.execute("PRAGMA foreign_keys = OFF")
     if connection.execute("PRAGMA foreign_keys").fetchone()[0]:
         raise DatabaseError(
@@ -259,7 +282,7 @@ def _prepare(connection: sqlite3.Connection, location: Location) -> None:
 
 
 def _make_folder(location: Location) -> None:
-    """The folders that are missing, each for whoever may use the one above it, as `_make_file` makes the file."""
+    """The folders that are missing, each for whoever may use the one above it, as `new_file` makes the file."""
     folder = location.path.parent
     try:
         for one in reversed([place for place in (folder, *folder.parents) if not place.exists()]):
@@ -270,38 +293,9 @@ def _make_folder(location: Location) -> None:
                     raise
                 continue  # somebody was faster, and it is theirs
             descriptor = os.open(one, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-            _open_to_those_of(descriptor, one.parent.stat(), 0o700)
+            new_file.open_to_those_of(descriptor, one.parent.stat(), 0o700)
     except OSError as error:
         raise _not_permitted(location, f"its folder cannot be made ({error.strerror})") from error
-
-
-def _make_file(location: Location) -> None:
-    """An empty file for whoever may use its folder: a daemon's own umask would keep the service out of its database.
-
-    SQLite gives -wal and -shm the same mode and, as root, the same owner. Opening it here drops nobody's locks: there was
-    no file.
-    """
-    try:
-        found = location.path.parent.stat()
-        descriptor = os.open(location.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-    except OSError:
-        return  # somebody was faster, or SQLite will say why there can be none
-    _open_to_those_of(descriptor, found, 0o600)
-
-
-def _open_to_those_of(descriptor: int, folder: os.stat_result, own: int) -> None:
-    """Gives what was just made in a folder its owner, as root, and its mode as far as `own`; closes the descriptor."""
-    bits = own >> 6
-    # Where others may not touch what is not theirs, as in /tmp, nobody is meant to share a file.
-    others = bits & ~0o2 if folder.st_mode & stat.S_ISVTX else bits
-    mode = own | folder.st_mode & (others << 3 | others)
-    try:
-        with suppress(OSError):  # a network file system may refuse it, and a database of ours alone works too
-            if os.geteuid() == 0:
-                os.fchown(descriptor, folder.st_uid, folder.st_gid)
-            os.fchmod(descriptor, mode | os.fstat(descriptor).st_mode & stat.S_ISGID)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager
@@ -317,6 +311,13 @@ def translated(location: Location) -> Iterator[None]:
         if ours is None:
             raise
         raise ours from error
+    except UnicodeDecodeError as error:  # in a message of SQLite's, or in the name of a column
+        raise DatabaseError(
+            f"names in {location} cannot be read",
+            code="database-bad-text",
+            why=f"SQLite tells of a name that holds bytes which are no UTF-8: {error.object!r:.200}",
+            fix="correct the name in the database first, or restore a backup",
+        ) from error
     except UnicodeEncodeError as error:
         raise DatabaseError(
             f"text of {location} cannot be written back",
@@ -371,12 +372,7 @@ def explained(error: sqlite3.Error, location: Location) -> DriftError | None:
                 fix="free space on that disk, then try again",
             )
         case sqlite3.SQLITE_IOERR:
-            return DatabaseError(
-                f"{location} cannot be read or written",
-                code="database-io",
-                why=why,
-                fix="look into the system's log for errors of that disk",
-            )
+            return _not_working(location, why, "look into the system's log for errors of that disk")
     return None
 
 
@@ -393,6 +389,11 @@ def _not_usable(code: int, why: str, location: Location) -> DatabaseError:
     folder = location.path.parent
     if state == "missing" and (not _is_directory(folder) or os.access(folder, os.W_OK)):
         return _missing(location)  # it was there when the connection was opened
+    allowed = all(os.access(place, os.R_OK | os.W_OK) for place in (location.path, folder))
+    if allowed and code & 0xFF == sqlite3.SQLITE_CANTOPEN:
+        return _not_working(
+            location, why, "see whether that disk is full, and whether too many files are open"
+        )
     if code & 0xFF == sqlite3.SQLITE_READONLY and code != sqlite3.SQLITE_READONLY_DIRECTORY:
         return DatabaseError(
             f"{location} may only be read",
@@ -401,6 +402,10 @@ def _not_usable(code: int, why: str, location: Location) -> DatabaseError:
             fix=f"give this user the right to write {location} and its folder, or run driftd as the owner",
         )
     return _not_permitted(location, why)
+
+
+def _not_working(location: Location, why: str, fix: str) -> DatabaseError:
+    return DatabaseError(f"{location} cannot be read or written", code="database-io", why=why, fix=fix)
 
 
 def _missing(location: Location) -> DatabaseError:

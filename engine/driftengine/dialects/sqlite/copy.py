@@ -7,6 +7,7 @@ lacks what is still in the WAL, and replacing the file under an open WAL connect
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sqlite3
 import time
@@ -24,6 +25,7 @@ from driftengine.dialects.sqlite.connect import (
     state_of,
     translated,
 )
+from driftengine.dialects.sqlite.rollback_journal import abandoned, writer_has_begun
 from driftengine.dialects.sqlite.transaction import patiently
 from driftengine.dialects.sqlite.verify import (
     Snapshot,
@@ -48,7 +50,6 @@ LOCK_TIMEOUT = 5.0  # seconds that opening a source waits for a lock, where the 
 PATIENCE = 10.0  # seconds of nothing but "busy" before a copy without a deadline gives up
 CHECKPOINT_FILES = ("-journal", "-wal", "-shm")
 TRIES = 5  # to be faster than those who write, between the saving of what is there and its replacement
-JOURNAL_HEADER = 28  # bytes; https://www.sqlite.org/fileformat.html#the_rollback_journal
 
 
 # --- copying
@@ -77,16 +78,44 @@ def copy_database(
     try:
         with translated(origin), _reading(source, deadline_at):
             snapshot = snapshot_of(source)
-            with contextlib.closing(_open(destination)) as target:
+            with _told_of_the_copy(destination), contextlib.closing(_open(destination)) as target:
                 # The file is synced as a whole at the end, and nobody reads it before.
                 target.execute("PRAGMA synchronous = OFF")
-                _run(source, target, _Pace(origin.path, progress, deadline_at, yielding=yielding))
+                left = abandoned(origin) if yielding else b""
+                _run(source, target, _Pace(origin.path, progress, deadline_at, yielding=yielding, left=left))
                 _leave_wal(target, destination)
         _sync(destination)
     except BaseException:
         remove_database(destination)
         raise
     return snapshot
+
+
+_OF_THE_COPY = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY})
+_WRITING = frozenset(
+    getattr(sqlite3, f"SQLITE_IOERR_{what}")
+    for what in ("WRITE", "FSYNC", "DIR_FSYNC", "TRUNCATE", "DELETE", "CLOSE")
+)
+
+
+@contextlib.contextmanager
+def _told_of_the_copy(path: Path) -> Iterator[None]:
+    """What can only have befallen the new file is not told of the database, whose disk may be another."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        code = error.sqlite_errorcode
+        if code & 0xFF not in _OF_THE_COPY and code not in _WRITING:
+            raise
+        raise _unwritable(path, str(error), full=code == sqlite3.SQLITE_FULL) from error
+
+
+def _unwritable(path: Path, why: str, *, full: bool) -> BackupError:
+    code, fix = (
+        "disk-full" if full else "backup-folder",
+        f"see that {path.parent} has space and may be written to",
+    )
+    return BackupError(f"{path} cannot be written", code=code, why=why, fix=fix)
 
 
 def remove_database(path: Path) -> None:
@@ -124,12 +153,13 @@ class _Pace:
     progress: CopyProgress | None
     deadline_at: float | None
     yielding: bool = False
+    left: bytes = b""  # what `abandoned` has found
     unmoved: Callable[[], bool] = lambda: True
     left_before: int | None = None
     stuck_since: float = field(default_factory=time.monotonic)
 
     def __call__(self, status: int, remaining: int, total: int) -> None:
-        if self.yielding and status != sqlite3.SQLITE_DONE and writer_has_begun(self.path):
+        if self.yielding and status != sqlite3.SQLITE_DONE and writer_has_begun(self.path, self.left):
             raise BusyError(
                 f"{self.path} is being written to",
                 code="stage-yielded",
@@ -165,29 +195,8 @@ class _MovedError(Exception):
     """Somebody has committed since what was there was saved."""
 
 
-def writer_has_begun(path: Path) -> bool:
-    """True while somebody's rollback journal is in use: there, and not emptied or struck out as one that is kept is.
-
-    Struck out means zeros over the whole header; the journal of a transaction that is still writing lacks only the magic
-    number. In WAL mode there is no journal, and writers do not wait. It is the database alone that must not be opened here.
-    """
-    journal = path.with_name(f"{path.name}-journal")
-    try:
-        if journal.stat().st_size == 0:
-            return False
-        with journal.open("rb") as file:
-            return any(file.read(JOURNAL_HEADER))
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True  # it is there and we may not read it: give way
-
-
-def _run(
-    source: sqlite3.Connection, target: sqlite3.Connection, pace: _Pace, pages: int | None = None
-) -> None:
-    with translated(Location("", pace.path)):
-        source.backup(target, pages=pages or PAGES_A_STEP, progress=pace, sleep=0.01)
+def _run(source: sqlite3.Connection, target: sqlite3.Connection, pace: _Pace, pages: int = 0) -> None:
+    source.backup(target, pages=pages or PAGES_A_STEP, progress=pace, sleep=0.01)
 
 
 def _create_file(path: Path, mode: int) -> None:
@@ -201,12 +210,8 @@ def _create_file(path: Path, mode: int) -> None:
             fix="choose another name, or remove that file",
         ) from error
     except OSError as error:
-        raise BackupError(
-            f"{path} cannot be made",
-            code="backup-folder",
-            why=error.strerror or str(error),
-            fix=f"make {path.parent} a folder that this user may write to",
-        ) from error
+        full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+        raise _unwritable(path, error.strerror or str(error), full=full) from error
     try:
         os.fchmod(descriptor, mode)  # the umask may have taken bits that the database has
     finally:
@@ -370,7 +375,7 @@ def _give_rights(path: Path, like: os.stat_result) -> None:
     """A database that was missing is as readable as its backup, which has the rights that it had."""
     path.chmod(like.st_mode & 0o777)
     if os.geteuid() == 0:
-        os.chown(path, like.st_uid, like.st_gid)
+        os.chown(path, like.st_uid, like.st_gid, follow_symlinks=False)
 
 
 def _same_page_size(

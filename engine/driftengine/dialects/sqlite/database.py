@@ -264,8 +264,9 @@ class SqliteDatabase:
         if self._held.resting:
             self._held.wake()
         give_up_at = time.monotonic() + lock_wait if deadline_at is None else deadline_at
+        missing = self._held.connection is None  # one that was there, and is no longer, is not made anew
         connection = patiently(
-            lambda: connect(self.location, write=True, create=True, timeout=0.0), give_up_at
+            lambda: connect(self.location, write=True, create=missing, timeout=0.0), give_up_at
         )
         with closing(connection):
             hand_out(connection, values)
@@ -278,15 +279,9 @@ class SqliteDatabase:
                     # The file was missing when we looked; it is there now, and ours while the lock is held.
                     self._held.tidy = True
                     self._held.wake()
-                if identity(self.location) != self._held.file:
-                    # What we read and what we would write are two files.
-                    raise DatabaseError(
-                        f"{self.location} was replaced",
-                        code="database-replaced",
-                        why="another file has its name since it was opened",
-                        fix="try again: the file that is there now will be opened",
-                    )
-                yield LiveTransaction(transaction, settings, self.mark)
+                # What we read and what we would write may be two files.
+                _require_same_file(self.location, self._held.file)
+                yield LiveTransaction(transaction, settings, self.mark, self._held.file)
 
     def space_needed(self, script: Script) -> int:
         """Backup and copy, and for each table that is copied three times its share of the file; in bytes."""
@@ -318,6 +313,20 @@ def _require_rights(location: Location) -> None:
             )
 
 
+def _require_same_file(location: Location, file: tuple[int, int] | None) -> None:
+    try:
+        found = identity(location)
+    except DatabaseError:
+        found = None
+    if found != file:
+        raise DatabaseError(
+            f"{location} was replaced",
+            code="database-replaced",
+            why="another file has its name since it was opened, or none",
+            fix="try again: the file that is there now will be opened",
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Reader:
     """A connection to read and write the history through."""
@@ -339,10 +348,12 @@ class LiveTransaction:
         transaction: Transaction,
         settings: Sequence[tuple[str, object]],
         mark: Callable[[], object],
+        file: tuple[int, int] | None,
     ) -> None:
         self._transaction = transaction
         self._settings = settings
         self._mark = mark
+        self._file = file
 
     def exact(self, mark: object) -> bool:
         """Compares marks; of a database that was missing, nothing may be stored in the new one yet."""
@@ -378,5 +389,6 @@ class LiveTransaction:
         return tuple(self._transaction.durations)
 
     def commit(self, *, before: Callable[[], None] | None = None, seconds: float = 0.0) -> None:
-        """See `Transaction.commit`."""
+        """See `Transaction.commit`. Raises DatabaseError (`database-replaced`) also where it went into a file without a name."""
         self._transaction.commit(before=before, seconds=seconds)
+        _require_same_file(self._transaction.location, self._file)

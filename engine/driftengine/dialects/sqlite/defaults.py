@@ -32,6 +32,8 @@ _NAMES_FOLLOW = frozenset({"AS", "COLLATE"})
 #: Bare words that are values of their own; every other one is a string: https://www.sqlite.org/lang_createtable.html#dfltval.
 _KEYWORDS = _MOMENT_WORDS | {"NULL", "TRUE", "FALSE"}
 
+LONGEST_VALUE = 4_000_000  # bytes, of the statement too
+
 
 def default_of(sql: str, declared_type: str, *, strict: bool = False) -> Default | None:
     """The record of a DEFAULT, or None for `DEFAULT NULL`, which is the same as none at all."""
@@ -70,17 +72,24 @@ def is_constant(sql: str) -> bool:
     return True
 
 
+def _scratch() -> sqlite3.Connection:
+    """A database in memory in which no value is long: `zeroblob(1e9)` in a strange database must not cost a gigabyte."""
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LONGEST_VALUE)
+    return connection
+
+
 @lru_cache(maxsize=4096)
 def stored_value(sql: str, declared_type: str, *, strict: bool = False) -> str | None:
     """What a column of that type stores by that default, as `typeof:literal`, or None where SQLite refuses it."""
     options = " STRICT" if strict else ""
-    with closing(sqlite3.connect(":memory:", isolation_level=None)) as scratch:
+    with closing(_scratch()) as scratch:
         try:
             scratch.execute(f"CREATE TABLE scratch(filler ANY, value {declared_type} DEFAULT {sql}){options}")
             scratch.execute("INSERT INTO scratch(filler) VALUES (NULL)")
+            row = scratch.execute("SELECT typeof(value) || ':' || quote(value) FROM scratch").fetchone()
         except sqlite3.Error:
             return None
-        row = scratch.execute("SELECT typeof(value) || ':' || quote(value) FROM scratch").fetchone()
     return str(row[0])
 
 
@@ -91,11 +100,11 @@ def addable(sql: str, declared_type: str) -> bool:
     It refuses expressions (https://www.sqlite.org/lang_altertable.html#altertabaddcol), and old rows read some literals
     without the column's affinity: `TEXT DEFAULT TRUE` as the integer 1, about which integrity_check complains.
     """
-    with closing(sqlite3.connect(":memory:", isolation_level=None)) as scratch:
+    with closing(_scratch()) as scratch:
         scratch.execute("CREATE TABLE scratch AS SELECT 1 AS filler")
         try:
             scratch.execute(f"ALTER TABLE scratch ADD COLUMN value {declared_type} DEFAULT {sql}")
+            row = scratch.execute("SELECT typeof(value) || ':' || quote(value) FROM scratch").fetchone()
         except sqlite3.Error:
             return False
-        row = scratch.execute("SELECT typeof(value) || ':' || quote(value) FROM scratch").fetchone()
     return str(row[0]) == stored_value(sql, declared_type)

@@ -30,5 +30,7 @@ def attach_earlier(connection: sqlite3.Connection, path: Path) -> None:
 
 def schema_of_earlier(connection: sqlite3.Connection) -> Schema:
     """The schema of what is attached."""
-    rows = connection.execute(f"SELECT type, name, tbl_name, sql FROM {EARLIER}.sqlite_schema")
+    rows = connection.execute(
+        f"SELECT type, CAST(name AS TEXT), CAST(tbl_name AS TEXT), CAST(sql AS TEXT) FROM {EARLIER}.sqlite_schema"
+    )
     return understand(StoredObject(*row) for row in rows)

@@ -79,7 +79,7 @@ def signature(location: Location) -> Signature | None:
     log = None
     try:
         found = location.path.stat()
-        with suppress(FileNotFoundError):
+        with suppress(OSError):  # a circle of links too: whoever opens the database says so
             log = location.path.with_name(f"{location.path.name}-wal").stat()
     except FileNotFoundError:
         return None

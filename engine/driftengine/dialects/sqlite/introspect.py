@@ -16,6 +16,7 @@ from driftengine.dialects.sqlite.oracle import compile_problems, pragma_problems
 from driftengine.dialects.sqlite.parse import parse
 from driftengine.dialects.sqlite.tables import build_table, key_parts
 from driftengine.dialects.sqlite.tokens import UnreadableSQL, fold, quote
+from driftengine.errors import DatabaseError
 from driftengine.schema import (
     Expression,
     ForeignKey,
@@ -50,11 +51,24 @@ def read_catalogue(connection: sqlite3.Connection) -> tuple[StoredObject, ...]:
 
     Triggers stand in the order in which they were made: in that order they fire, so a replay has to keep it.
     """
+    # Somebody who writes it by hand may have left a BLOB there; SQLite reads it as text.
     rows = connection.execute(
-        "SELECT type, name, tbl_name, sql FROM main.sqlite_schema"
+        "SELECT type, CAST(name AS TEXT), CAST(tbl_name AS TEXT), CAST(sql AS TEXT) FROM main.sqlite_schema"
         " ORDER BY type, iif(type = 'trigger', rowid, 0), name"
     )
-    return tuple(StoredObject(*row) for row in rows)
+    return tuple(_stored(*row) for row in rows)
+
+
+def _stored(kind: object, name: object, table: object, sql: str | None) -> StoredObject:
+    """A row of sqlite_schema. Raises DatabaseError for one that SQLite does not write."""
+    if not (isinstance(kind, str) and isinstance(name, str) and isinstance(table, str)):
+        raise DatabaseError(
+            "the database's catalogue is damaged",
+            code="database-corrupt",
+            why=f"a row of sqlite_schema lacks its type or its name: {name!r} of {table!r}",
+            fix="restore a backup: driftd backup list shows them; nothing was written",
+        )
+    return StoredObject(kind, name, table, sql)
 
 
 def read_schema(connection: sqlite3.Connection) -> Schema:
@@ -96,9 +110,18 @@ def _understood(stored: tuple[StoredObject, ...], told: tuple[tuple[str, str], .
         else:
             tables[key] = _table(row.name, sql)
     tables = {key: _resolve_parents(table, tables) for key, table in tables.items()}
+    indexes: dict[str, Index] = {}
+    for row in rows:
+        if row.type == "index":
+            key, owner = fold(row.table), tables.get(fold(row.table))
+            try:
+                indexes[fold(row.name)] = _index(row, owner)
+            except UnreadableSQL as error:  # its table is left alone then, and the index with it
+                why = f"its index {row.name} cannot be read: {error}"
+                tables[key] = replace(owner or Table(key, name=row.table), problem=why)
     return Schema(
         tables=tables,
-        indexes={fold(r.name): _index(r, tables.get(fold(r.table))) for r in rows if r.type == "index"},
+        indexes=indexes,
         views={fold(r.name): _view(r.name, r.sql or "") for r in rows if r.type == "view"},
         triggers={fold(r.name): _trigger(r) for r in rows if r.type == "trigger"},
         virtual_tables=virtual,
@@ -149,7 +172,10 @@ def _table(name: str, sql: str) -> Table:
         return Table(fold(name), name=name, sql=sql, problem=f"its stored DDL cannot be read: {error}")
     if not isinstance(tree, ddl.CreateTable):
         return Table(fold(name), name=name, sql=sql, problem="its stored DDL is no CREATE TABLE")
-    return replace(build_table(tree), key=fold(name), name=name)
+    try:
+        return replace(build_table(tree), key=fold(name), name=name)
+    except UnicodeEncodeError:  # a default is asked of SQLite, which takes no such text from us
+        return Table(fold(name), name=name, sql=sql, problem="its stored DDL holds bytes that are no UTF-8")
 
 
 def _resolve_parents(table: Table, tables: Mapping[str, Table]) -> Table:
@@ -206,12 +232,20 @@ def _definition(sql: str) -> str:
     try:
         tree = parse(sql)
     except UnreadableSQL:
-        return canonical_statement(sql)
+        return _as_it_stands(sql)
     if isinstance(tree, (ddl.CreateView, ddl.CreateVirtualTable)):
         return canonical_statement(tree.definition)
     if isinstance(tree, ddl.CreateTrigger):
         return _trigger_effect(tree)
     return canonical_statement(sql)
+
+
+def _as_it_stands(sql: str) -> str:
+    """The canonical form of a text that is no such statement; the text itself where it is no SQL at all."""
+    try:
+        return canonical_statement(sql)
+    except UnreadableSQL:
+        return sql
 
 
 def _trigger_effect(tree: ddl.CreateTrigger) -> str:

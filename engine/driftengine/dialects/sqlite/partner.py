@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
+from driftengine.dialects.sqlite.conditions import all_of, any_of, joined
 from driftengine.dialects.sqlite.earlier import EARLIER
 from driftengine.dialects.sqlite.projection import rowid_name
 from driftengine.dialects.sqlite.tokens import quote
@@ -191,12 +192,12 @@ def _given_again(pair: Pair, condition: str, key: Column, old: Column, column: s
     last = (
         f"SELECT {above}.{number} FROM {quote(pair.now.name)} AS {above}"
         f" JOIN {pair.rows} AS {pair.alias} ON {pair.there(quote(old.name))} = {above}.{number}"
-        f" WHERE {' AND '.join(same)} ORDER BY {above}.{number} DESC LIMIT 1"
+        f" WHERE {all_of(same)} ORDER BY {above}.{number} DESC LIMIT 1"
     )
     tell = [f"({_tells(pair, now, then)})" for now, then in others]
     return (
         f"({pair.here(number)} > coalesce(({last}), {-(2**63)}) AND EXISTS"
-        f" (SELECT 1 FROM {pair.rows} AS {pair.alias} WHERE {condition} AND NOT ({' OR '.join(tell)})))"
+        f" (SELECT 1 FROM {pair.rows} AS {pair.alias} WHERE {condition} AND NOT ({any_of(tell)})))"
     )
 
 
@@ -233,7 +234,7 @@ def _by_rowid(pair: Pair, old: str, new: str, column: str) -> Match:
     """
     shared = pair.shared(left_out=column)
     same = [_identical(pair.here(quote(now.name)), pair.there(quote(then.name))) for now, then in shared]
-    condition = " AND ".join([f"{pair.there(old)} = {pair.here(new)}", *same])
+    condition = all_of([f"{pair.there(old)} = {pair.here(new)}", *same])
     looks = _signature(pair.here(quote(now.name)) for now, _ in shared)
     looked = _signature(quote(then.name) for _, then in shared)
     looks_now = _signature(quote(now.name) for now, _ in shared)
@@ -249,4 +250,4 @@ def _by_rowid(pair: Pair, old: str, new: str, column: str) -> Match:
 def _signature(values: Iterable[str]) -> str:
     """The values of a row as one text, equal for none but equal ones; quote() would end a text at a NUL character."""
     parts = [f"iif(typeof({one}) = 'text', 't' || hex({one}), quote({one}))" for one in values]
-    return " || ',' || ".join(parts) or "''"
+    return joined(parts, "','")

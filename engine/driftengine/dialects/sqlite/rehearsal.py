@@ -68,10 +68,11 @@ def rehearse(
             _copy_file(backup, copy, deadline_at)
     location = Location(str(copy), copy)
     with closing(connect(location, write=True, create=True)) as connection:
-        # Unqualified, it would set the mode of what is attached too.
-        connection.execute(f"PRAGMA journal_mode = {journal_mode}")
-        if earlier is not None:
-            attach_earlier(connection, earlier)
+        with translated(location):
+            # Unqualified, it would set the mode of what is attached too.
+            connection.execute(f"PRAGMA journal_mode = {journal_mode}")
+            if earlier is not None:
+                attach_earlier(connection, earlier)
         with _proving(connection, location, deadline_at):
             before = read_schema(connection)
             line = lineage(script, before)

@@ -81,7 +81,7 @@ def snapshot_of(connection: sqlite3.Connection) -> Snapshot:
 def schema_sha256(connection: sqlite3.Connection) -> str:
     """A hash over everything that the database stores about its shape, in an order of its own."""
     rows = connection.execute(
-        "SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY type, name"
+        "SELECT type, CAST(name AS TEXT), CAST(tbl_name AS TEXT), CAST(sql AS TEXT) FROM sqlite_schema ORDER BY type, name"
     ).fetchall()
     return hashlib.sha256(json.dumps(rows, separators=(",", ":")).encode()).hexdigest()
 

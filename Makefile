@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 JOBS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint types layers unit test-real real-table bench probes fuzz clean
+.PHONY: help venv demo test lint types layers unit test-real real-table bench bench-part bench-quick probes faults soak fuzz clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -46,11 +46,24 @@ test-real: $(STAMP)  ## against published packages (downloads them once)
 real-table: $(STAMP)  ## write docs/real-packages.md anew from published packages (half an hour)
 	@cd tests && "../$(BIN)/python" -m real.table
 
-bench: $(STAMP)  ## measure, as ratios beside Alembic (downloads packages once)
-	@"$(BIN)/python" -m pytest -m bench -s tests/bench
+bench: $(STAMP)  ## measure everything beside Alembic and others, write docs/benchmarks.md (half an hour; downloads once)
+	@cd tests && "../$(BIN)/python" -m bench
+
+bench-part: $(STAMP)  ## measure what has K in a test's name; the other rows of the page stay
+	@test -n "$(K)" || { echo "say which: make bench-part K=exec" >&2; exit 2; }
+	@cd tests && "../$(BIN)/python" -m bench -k "$(K)"
+
+bench-quick: $(STAMP)  ## the same on small sizes, as a trial: no page
+	@cd tests && "../$(BIN)/python" -m bench --quick
 
 probes: $(STAMP)  ## what is missed and what is made up, beside Alembic (downloads packages once)
 	@"$(BIN)/python" -m pytest -m bench -s tests/bench/test_probes.py
+
+faults: $(STAMP)  ## every crash point and every disk fault, not a choice of them (about an hour)
+	@DRIFTD_FAULTS=all "$(BIN)/python" -m pytest -n $(JOBS) tests/faults
+
+soak: $(STAMP)  ## a storm around a running daemon for DRIFTD_SOAK_MINUTES (60): nothing grows, all is right behind it
+	@DRIFTD_SOAK_MINUTES="$${DRIFTD_SOAK_MINUTES:-60}" "$(BIN)/python" -m pytest -s tests/faults/test_soak.py
 
 fuzz: $(STAMP)  ## random tests with new examples, for DRIFTD_FUZZ_MINUTES (10)
 	@JOBS=$(JOBS) "$(BIN)/python" tests/fuzz.py

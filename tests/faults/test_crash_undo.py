@@ -1,0 +1,73 @@
+"""kill -9 at the system calls of what takes something back: old or new, and given again it comes to the same end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from support.crash_cases import NATIVE, REBUILD, backed_up, by_hand, migrated
+from support.crash_points import (
+    ALL,
+    Scene,
+    attack,
+    calling,
+    chosen,
+    restore_first,
+    restore_last,
+    running,
+    writes,
+)
+from support.faultline import Strike
+from support.faultline.runs import Runs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    Recorded = Callable[[str, object], None]
+
+pytestmark = pytest.mark.timeout(3600 if ALL else 400)
+DROPPED = ("--approve", "drop-column", "--approve", "drop-table")
+CASES = {
+    "whole": (running("rollback", *DROPPED), migrated(NATIVE), 0),
+    "copied": (running("rollback"), migrated(REBUILD), 0),
+    "operation": (running("rollback", "--operation", "1", "--approve", "drop-table"), migrated(NATIVE), 0),
+    "to-backup": (calling(restore_last), migrated(NATIVE), 1),
+    "adopt": (running("adopt"), by_hand, 0),
+    "revert": (running("revert", "--approve", "drop-column"), by_hand, 0),
+}
+
+
+@pytest.fixture(scope="module")
+def runs() -> Iterator[Runs]:
+    with Runs() as template:
+        yield template
+
+
+@pytest.mark.parametrize("journal", ["delete", "wal"])
+@pytest.mark.parametrize("case", CASES)
+def test_taking_back_killed_anywhere(
+    runs: Runs, tmp_path: Path, case: str, journal: str, record_property: Recorded
+) -> None:
+    """The next start does not undo it, nor finish it: it is whole or not there, and the command can be given again."""
+    command, begin, spare = CASES[case]
+    scene = Scene(runs, tmp_path, command, begin, journal, forward=False, spare=spare)
+    ends = attack(scene, chosen(scene.names, 9))
+    record_property("tries", scene.tries)
+    assert set(ends) == {"old", "new"}
+
+
+@pytest.mark.parametrize("journal", ["delete", "wal"])
+def test_a_restore_killed_anywhere(
+    runs: Runs, tmp_path: Path, journal: str, record_property: Recorded
+) -> None:
+    """Behind the safety backup the database is what it was or what the backup holds, and the safety backup stays."""
+    scene = Scene(runs, tmp_path, calling(restore_first), backed_up(2), journal, forward=False, spare=1)
+    ends = attack(scene, chosen(scene.names, 9))
+    torn = [
+        at for at in writes(scene.names, "/app.db", "/journal") if not scene.names[at - 1].endswith("-shm")
+    ]
+    ends += attack(scene, torn if ALL else torn[:: max(1, len(torn) // 4)], Strike.TEAR)
+    record_property("tries", scene.tries)
+    assert set(ends) == {"old", "new"}

@@ -1,0 +1,56 @@
+"""A disk that fails at one call, or from one call on, in every command: told as what it is, and nothing is half done.
+
+`DRIFTD_FAULTS=all` tries every point of every story with every fault; the sum of the tries stands at the end of the run.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING
+
+import pytest
+
+from support.crash_points import ALL
+from support.disk_faults import FAULTS, STORIES, Scene, Story
+from support.faultline.runs import Runs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    Recorded = Callable[[str, object], None]
+
+pytestmark = pytest.mark.timeout(7200 if ALL else 400)
+JOURNALS = ("delete", "wal")
+
+
+@pytest.fixture(scope="module")
+def runs() -> Iterator[Runs]:
+    with Runs() as template:
+        yield template
+
+
+def chosen(points: list[int], *names: str) -> list[int]:
+    """One point, another one for each story and fault; all of them where all are wanted."""
+    if ALL or not points:
+        return points
+    place = zlib.crc32("/".join(names).encode()) % len(points)
+    return points[place : place + 1]
+
+
+@pytest.mark.parametrize("journal", JOURNALS if ALL else [""])
+@pytest.mark.parametrize("story", STORIES, ids=str)
+def test_a_failing_disk(
+    runs: Runs, tmp_path: Path, story: Story, journal: str, record_property: Recorded
+) -> None:
+    """Documented exit codes and errors, the old or the new database as was said, and the next run heals and leaves nothing."""
+    number = STORIES.index(story)
+    scene = Scene(tmp_path, runs, story, journal or JOURNALS[number // 2 % 2])
+    wrong, tries = [], 0
+    for fault in FAULTS if ALL else FAULTS[number % 3 :: 3]:
+        for at in chosen(scene.points(fault.kinds), story.name, fault.name):
+            tries += 1
+            wrong += [f"{fault.name} at {at}: {what}" for what in scene.tried(fault, at)]
+    record_property("tries", tries)
+    assert wrong == []
+    assert tries >= 2  # what only reads gives few of them a point

@@ -52,7 +52,7 @@ def test_an_apply_killed_anywhere(
 ) -> None:
     """Backup, rehearsal, statements, COMMIT and behind: nothing between old and new, and the next start comes to new."""
     scene = Scene(runs, tmp_path, running("apply"), CASES[case], journal)
-    ends = attack(scene, chosen(scene.names, 14))
+    ends = attack(scene, chosen(scene.names, 10))
     record_property("tries", scene.tries)
     assert set(ends) == {"old", "new"}
 

@@ -53,11 +53,11 @@ def picked(names: Sequence[str], wanted: int) -> list[int]:
 @pytest.mark.parametrize(
     ("story", "journal", "wanted"),
     [
-        ("window", "wal", 7),
-        ("window", "delete", 5),
-        ("files", "wal", 5),
-        ("dev", "delete", 5),
-        ("reload", "wal", 5),
+        ("window", "wal", 5),
+        ("window", "delete", 3),
+        ("files", "wal", 4),
+        ("dev", "delete", 3),
+        ("reload", "wal", 3),
     ],
 )
 def test_killed_anywhere_the_daemon_leaves_nothing_to_mend(
@@ -96,7 +96,7 @@ def test_killed_in_a_rollback_that_was_ordered(
     old = everything(start / "app.db")
     _, _, names = play("rollback", start, whole, runs, control, 0)
     assert everything(whole / "app.db") == old
-    seen, points = set(), [*picked(names, 6), len(names) - 1]
+    seen, points = set(), [*picked(names, 4), len(names) - 1]
     for number in points:
         folder = tmp_path / f"at{number}"
         play("rollback", start, folder, runs, control, number)
@@ -127,7 +127,7 @@ def test_torn_writes_of_the_daemon(
     _, _, names = play("window", start, whole, runs, control, 0)
     new = everything(whole / "app.db")
     writes = [number for number, name in enumerate(names, 1) if name.startswith(("write ", "pwrite "))]
-    points = picked([names[number - 1] for number in writes], 5)
+    points = picked([names[number - 1] for number in writes], 3)
     for number in points:
         folder = tmp_path / f"at{number}"
         play("window", start, folder, runs, control, writes[number - 1], Strike.TEAR)

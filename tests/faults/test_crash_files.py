@@ -60,7 +60,7 @@ def test_files_written_by_one_that_is_killed(
     """The database is as it was; what is listed is whole, what is half is cleared away, and nothing stays for good."""
     command, begin, how = CASES[case]
     scene = Scene(runs, tmp_path, command, begin, **how)
-    attack(scene, chosen(scene.names, 10))
+    attack(scene, chosen(scene.names, 7))
     torn = writes(scene.names, ".json", "driftd.toml", "/cache/")
     attack(scene, torn if ALL else torn[:2], Strike.TEAR)
     record_property("tries", scene.tries)

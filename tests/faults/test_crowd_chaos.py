@@ -52,7 +52,7 @@ KILLED = 0.25  # of what people do
 MAY_BE = {
     "up_to_date", "migrated", "held", "blocked", "deferred", "adopted", "done", "killed",
     "database-busy", "service-starting", "window-deadline", "window-unknown", "window-closed",
-    "nothing-to-roll-back", "in-use", "deadline",
+    "nothing-to-roll-back", "in-use", "deadline", "backup-unknown",
 }  # fmt: skip
 
 

@@ -44,7 +44,7 @@ def test_commit_that_fails_behind_the_point_of_no_return(
     # Those behind the rehearsal are the transaction's own.
     behind = max(at for at, name in enumerate(names, 1) if "rehearsal" in name)
     # Where it stays so, each try waits until its deadline.
-    for at in own if ALL else [at for at in own if at > behind][:: 1 if last is None else 3]:
+    for at in own if ALL else [at for at in own if at > behind][:: 1 if last is None else 6]:
         scene.reset()
         tries += 1
         ran = scene.run(

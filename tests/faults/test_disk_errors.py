@@ -47,10 +47,10 @@ def test_a_failing_disk(
     number = STORIES.index(story)
     scene = Scene(tmp_path, runs, story, journal or JOURNALS[number // 2 % 2])
     wrong, tries = [], 0
-    for fault in FAULTS if ALL else FAULTS[number % 3 :: 3]:
+    for fault in FAULTS if ALL else FAULTS[number % 5 :: 5]:
         for at in chosen(scene.points(fault.kinds), story.name, fault.name):
             tries += 1
             wrong += [f"{fault.name} at {at}: {what}" for what in scene.tried(fault, at)]
     record_property("tries", tries)
     assert wrong == []
-    assert tries >= 2  # what only reads gives few of them a point
+    assert tries >= 1  # what only reads gives few of them a point

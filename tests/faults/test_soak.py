@@ -46,7 +46,10 @@ SLACK = {
 # A daemon holds its targets' histories: of each row what it says, some kilobytes. Everything else must stay as it is.
 KB_A_ROW, KB_OF_NOISE = 40, 6_000
 
-pytestmark = pytest.mark.timeout(60 * MINUTES + 600)
+pytestmark = [
+    pytest.mark.timeout(60 * MINUTES + 600),
+    pytest.mark.skipif("DRIFTD_SOAK_MINUTES" not in os.environ, reason="a storm of its own: make soak"),
+]
 
 
 def test_a_storm_leaves_nothing_behind(tmp_path: Path) -> None:

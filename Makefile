@@ -59,7 +59,7 @@ bench-quick: $(STAMP)  ## the same on small sizes, as a trial: no page
 probes: $(STAMP)  ## what is missed and what is made up, beside Alembic (downloads packages once)
 	@"$(BIN)/python" -m pytest -m bench -s tests/bench/test_probes.py
 
-faults: $(STAMP)  ## every crash point and every disk fault, not a choice of them (about an hour)
+faults: $(STAMP)  ## every crash point and every disk fault, not a choice of them
 	@DRIFTD_FAULTS=all "$(BIN)/python" -m pytest -n $(JOBS) tests/faults
 
 soak: $(STAMP)  ## a storm around a running daemon for DRIFTD_SOAK_MINUTES (60): nothing grows, all is right behind it

@@ -24,6 +24,7 @@ from driftengine.desired import ModelSource
 from driftengine.errors import ModelsError
 from driftengine.loaded import LoadedModels
 from probe_project import BASE
+from support.crash_points import ALL
 from support.warm import Warm, one_environment, request_for
 
 if TYPE_CHECKING:
@@ -42,7 +43,6 @@ with open("pids.new", "w") as file:
 os.rename("pids.new", "pids")
 time.sleep(600)
 """
-ALL = os.environ.get("DRIFTD_FAULTS") == "all"
 # As long as an answer of the template's takes at most here: it is made to wait for one that never comes.
 IMPATIENT = 0.5
 

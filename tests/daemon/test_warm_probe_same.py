@@ -11,6 +11,7 @@ import pytest
 
 from driftd.templates import POSSIBLE
 from probe_project import BASE
+from support.crash_points import ALL
 from support.warm import Warm, request_for
 
 if TYPE_CHECKING:
@@ -70,7 +71,6 @@ OTHERWISE = {
     "looks_for_orm": "import sqlalchemy\nsqlalchemy.orm.declarative_base()\n" + BASE,
 }  # fmt: skip
 
-ALL = os.environ.get("DRIFTD_FAULTS") == "all"
 QUICK = {
     *("reads", "helpers", "frames", "process", "streams", "defaults"),
     *("syntax", "raises", "exits", "crashes", "recurses", "deaf"),

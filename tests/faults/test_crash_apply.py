@@ -21,11 +21,12 @@ from support.crash_cases import (
 )
 from support.crash_points import ALL, Scene, attack, chosen, running, writes
 from support.faultline import Strike
-from support.faultline.runs import Runs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
+
+    from support.faultline.runs import Runs
 
     Recorded = Callable[[str, object], None]
 
@@ -37,12 +38,6 @@ CASES = {
 }
 pytestmark = pytest.mark.timeout(3600 if ALL else 400)
 BOTH_MODES = pytest.mark.parametrize("journal", ["delete", "wal"])
-
-
-@pytest.fixture(scope="module")
-def runs() -> Iterator[Runs]:
-    with Runs() as template:
-        yield template
 
 
 @BOTH_MODES

@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from typing import TYPE_CHECKING
 
 import pytest
 
+from support.crash_points import ALL
 from support.daemon_crashes import everything, heals, is_clean, orders, play, prepared, scene
 from support.faultline import Control, Strike
-from support.faultline.runs import Runs
 from support.sidecars import columns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from support.faultline.runs import Runs
+
     Record = Callable[[str, object], None]
-
-ALL = os.environ.get("DRIFTD_FAULTS") == "all"
-
-
-@pytest.fixture(scope="module")
-def runs() -> Iterator[Runs]:
-    """The template of the commands that are typed beside the daemon."""
-    with Runs() as made:
-        yield made
 
 
 @pytest.fixture

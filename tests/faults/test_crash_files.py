@@ -23,13 +23,14 @@ from support.crash_points import (
     writes,
 )
 from support.faultline import Strike
-from support.faultline.runs import Runs
 from support.migrations import House
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
     from typing import Any
+
+    from support.faultline.runs import Runs
 
     Recorded = Callable[[str, object], None]
 
@@ -45,12 +46,6 @@ CASES: Mapping[str, tuple[Mapping[str, Any], Callable[[House], None], Mapping[st
     "first-meeting": (calling(start_service), towards(MODELS), {}),
     "ignore": (running("ignore", "t.extra"), by_hand, {"forward": False}),
 }
-
-
-@pytest.fixture(scope="module")
-def runs() -> Iterator[Runs]:
-    with Runs() as template:
-        yield template
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -8,13 +8,13 @@ import pytest
 
 from support.crash_cases import NATIVE, REBUILD, backed_up, migrated, towards
 from support.crash_points import ALL, Scene, calling, restore_first, restore_last, running
-from support.faultline.runs import Runs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
     from typing import Any
 
+    from support.faultline.runs import Runs
     from support.migrations import House
 
     Recorded = Callable[[str, object], None]
@@ -31,12 +31,6 @@ CASES: Mapping[str, tuple[Mapping[str, Any], Callable[[House], None], Mapping[st
     "to-backup": (calling(restore_last), migrated(NATIVE), {"forward": False, "spare": 1}),
     "backup": (running("backup", "create"), backed_up(1), {"forward": False, "spare": 1}),
 }
-
-
-@pytest.fixture(scope="module")
-def runs() -> Iterator[Runs]:
-    with Runs() as template:
-        yield template
 
 
 @pytest.mark.parametrize("journal", ["delete", "wal"])

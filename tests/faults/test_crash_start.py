@@ -10,11 +10,12 @@ import pytest
 from support.crash_cases import NATIVE, towards
 from support.crash_points import ALL, Scene, attack, chosen
 from support.faultline import Strike
-from support.faultline.runs import Runs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
+
+    from support.faultline.runs import Runs
 
     Recorded = Callable[[str, object], None]
 
@@ -22,12 +23,6 @@ pytestmark = pytest.mark.timeout(3600 if ALL else 400)
 GATE = {"argv": ["gate", "--config", "driftd.toml", "--target", "app"]}
 SERVICE = "import pathlib; pathlib.Path('ran').touch()"
 EXEC = {"argv": ["exec", "--config", "driftd.toml", "--target", "app", "--", sys.executable, "-c", SERVICE]}
-
-
-@pytest.fixture(scope="module")
-def runs() -> Iterator[Runs]:
-    with Runs() as template:
-        yield template
 
 
 @pytest.mark.parametrize("strike", [Strike.STARTER, Strike.BOTH] + [Strike.KILL] * ALL)

@@ -19,11 +19,12 @@ from support.crash_points import (
     writes,
 )
 from support.faultline import Strike
-from support.faultline.runs import Runs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
+
+    from support.faultline.runs import Runs
 
     Recorded = Callable[[str, object], None]
 
@@ -37,12 +38,6 @@ CASES = {
     "adopt": (running("adopt"), by_hand, 0),
     "revert": (running("revert", "--approve", "drop-column"), by_hand, 0),
 }
-
-
-@pytest.fixture(scope="module")
-def runs() -> Iterator[Runs]:
-    with Runs() as template:
-        yield template
 
 
 @pytest.mark.parametrize("journal", ["delete", "wal"])

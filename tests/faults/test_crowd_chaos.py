@@ -5,7 +5,6 @@ A few seconds in `make test`, minutes with `DRIFTD_FAULTS=all`; the test prints 
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 import subprocess
@@ -18,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from driftengine import api
+from support.crash_points import ALL
 from support.crowd import BANK, NEW_BANK, at_work, audited, figures, make_bank, noted, transfers
 from support.crowd_operators import came_to, typed
 from support.crowd_starters import at_work_in, held_locks, unfinished
@@ -26,7 +26,6 @@ from support.sidecars import CONFIGURATION, Sidecar, house, running
 
 pytestmark = pytest.mark.timeout(1800)
 
-ALL = os.environ.get("DRIFTD_FAULTS") == "all"
 SECONDS = 120.0 if ALL else 6.0
 SEEDS = 4 if ALL else 1
 CONFIG = f"{CONFIGURATION}keep = 10000\n\n[targets.app.window]\ntimeout = 60\n"

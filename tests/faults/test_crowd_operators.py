@@ -23,6 +23,7 @@ import pytest
 from driftengine import api, stage
 from driftengine.apply import Applier
 from driftengine.dialects.sqlite import compare
+from support.crash_points import ALL
 from support.crowd import BANK, NEW_BANK, audited, make_bank, noted
 from support.crowd_operators import came_to, typed
 from support.crowd_starters import at_work_in, held_locks, unfinished
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.timeout(1200)
 
-ALL = os.environ.get("DRIFTD_FAULTS") == "all"
 SEEDS = 25 if ALL else 1
 CONFIG = f"{CONFIGURATION}\n[targets.app.window]\ntimeout = 60\n"
 BY_HAND = "ALTER TABLE account ADD COLUMN by_hand TEXT;"

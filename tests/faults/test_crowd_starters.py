@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
 import signal
@@ -19,6 +18,7 @@ import pytest
 from command_line import driftd
 from driftd.explain import explain
 from driftengine import api
+from support.crash_points import ALL
 from support.crowd import BANK, NEW_BANK, audited, make_bank, noted
 from support.crowd_starters import at_work_in, held_locks, holder_of, starting_at_once, unfinished
 from support.migrations import House
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.timeout(600)
 
-ALL = os.environ.get("DRIFTD_FAULTS") == "all"
 SETTLED = {"up_to_date", "migrated"}
 WINDOW = 60.0  # seconds: long enough for fifty on a machine that does other things too
 SLACK = 10.0  # seconds past a deadline that a loaded machine may take to run a process again

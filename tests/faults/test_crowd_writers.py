@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from contextlib import nullcontext
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 from command_line import driftd
 from driftengine import api
 from driftengine.errors import BusyError
+from support.crash_points import ALL
 from support.crowd import BANK, NEW_BANK, at_work, audited, figures, make_bank, noted, transfers
 from support.migrations import House
 from support.sidecars import CONFIGURATION, house, running
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.timeout(1200)
 
-ALL = os.environ.get("DRIFTD_FAULTS") == "all"
 BACKUPS = 100 if ALL else 20  # with each journal mode
 STORIES = 10 if ALL else 1
 FILLED = 6000  # rows of half a kilobyte

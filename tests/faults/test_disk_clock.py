@@ -14,23 +14,17 @@ import pytest
 from driftengine import ahead, api, journal
 from driftengine.manifest import choose_prunable
 from support.disk_faults import TABLES, TARGET, Scene, Story, drifted, many_backups
-from support.faultline.runs import Runs
 from support.stages import prepared, session_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from support.faultline.runs import Runs
     from support.migrations import House
 
 YEARS = 10 * 366 * 86400
 DROPPING = ("--approve", "drop-column")
-
-
-@pytest.fixture(scope="module")
-def runs() -> Iterator[Runs]:
-    with Runs() as template:
-        yield template
 
 
 @contextmanager

@@ -12,23 +12,18 @@ from driftengine import api
 from support.crash_points import ALL
 from support.disk_faults import FAULTS, STORIES, TARGET, Scene
 from support.faultline import EVER, Kind, Strike
-from support.faultline.runs import Runs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
+
+    from support.faultline.runs import Runs
 
     Recorded = Callable[[str, object], None]
 
 pytestmark = pytest.mark.timeout(3600 if ALL else 300)
 NAMED = {story.name: story for story in STORIES}
 LOCKS = next(fault for fault in FAULTS if fault.name == "locked").kinds
-
-
-@pytest.fixture(scope="module")
-def runs() -> Iterator[Runs]:
-    with Runs() as template:
-        yield template
 
 
 @pytest.mark.parametrize("last", [None, EVER], ids=["once", "from there on"])

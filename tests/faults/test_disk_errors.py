@@ -12,22 +12,17 @@ import pytest
 
 from support.crash_points import ALL
 from support.disk_faults import FAULTS, STORIES, Scene, Story
-from support.faultline.runs import Runs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
+
+    from support.faultline.runs import Runs
 
     Recorded = Callable[[str, object], None]
 
 pytestmark = pytest.mark.timeout(7200 if ALL else 400)
 JOURNALS = ("delete", "wal")
-
-
-@pytest.fixture(scope="module")
-def runs() -> Iterator[Runs]:
-    with Runs() as template:
-        yield template
 
 
 def chosen(points: list[int], *names: str) -> list[int]:

@@ -14,13 +14,12 @@ from support.crash_points import ALL
 from support.disk_faults import STORIES, TARGET, Scene, codes
 from support.disk_halfway import halfway
 from support.faultline import CHANGES
-from support.faultline.runs import Runs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
-    from support.faultline.runs import Ran
+    from support.faultline.runs import Ran, Runs
 
     Recorded = Callable[[str, object], None]
 
@@ -29,12 +28,6 @@ POINTS = 10**6 if ALL else 3
 NAMED = {story.name: story for story in STORIES}
 COMMANDS = ("apply-rebuild", "apply-native", "rollback", "restore", "backup", "prune", "adopt")
 FOREIGN = "CREATE TABLE theirs (id INTEGER PRIMARY KEY); INSERT INTO theirs VALUES (7)"
-
-
-@pytest.fixture(scope="module")
-def runs() -> Iterator[Runs]:
-    with Runs() as template:
-        yield template
 
 
 def backups_moved(scene: Scene) -> None:

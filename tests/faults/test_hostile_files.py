@@ -22,6 +22,7 @@ from driftd.socket_file import take_socket
 from driftengine import api, approvals, memory
 from driftengine.backup_files import folder_for, journal_of, stranger_in
 from driftengine.errors import DriftError, HistoryError
+from support.crash_points import ALL
 from support.migrations import House
 from support.sidecars import MODELS, NARROWER, WIDER, columns, house, make, running
 from support.sockets import socket_folder
@@ -30,7 +31,6 @@ from support.starters import starting
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-ALL = os.environ.get("DRIFTD_FAULTS") == "all"
 PAGE = (Path(__file__).parents[2] / "docs" / "security.md").read_text(encoding="utf-8")
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs a second user: run the tests as root")
 KINDS = ("link", "dangling link", "hard link", "pipe", "folder", "link to a folder")

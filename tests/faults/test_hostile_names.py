@@ -21,6 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from command_line import driftd
 from driftd.startup.told import shell_word
 from support import hostile
+from support.crash_points import ALL
 from support.hostile import FOLDER, NAMES, literal, on_a_terminal, quoted, raw, raw_on_terminal
 from support.migrations import House
 from support.sidecars import CONFIGURATION, Sidecar, execute, house, running
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-ALL = os.environ.get("DRIFTD_FAULTS") == "all"
 ROW = "INSERT INTO {table} (id, {column}) VALUES (1, {value}), (2, NULL)"
 
 

@@ -18,20 +18,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from support.faultline.runs import Ran, Runs
+from support.processes import CONFIG
 
 ROOT = Path(__file__).parents[2]
 TARGET = ("--config", "driftd.toml", "--target", "app")
 WINDOW = 5  # seconds; a fault that is waited out must not make a run long
 
-CONFIG = """
-[targets.app]
-url = "sqlite:///app.db"
-models = ["models.sql"]
-[targets.app.window]
-timeout = {}
-[targets.app.backup]
-directory = "backups"
-"""
 FIRST = """
 CREATE TABLE t (id INTEGER PRIMARY KEY, n TEXT, filler TEXT);
 CREATE TABLE kept (id INTEGER PRIMARY KEY, t_id INTEGER REFERENCES t (id));

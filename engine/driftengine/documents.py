@@ -124,7 +124,7 @@ def nothing_applied(
 
 def _former(entry: Entry) -> Document:
     """What a migration did that is told of by its row in the history alone."""
-    plan, numbers = entry.plan or {}, set(entry.evidence.get("applied", ()))
+    plan, numbers = dict(entry.plan or {}), set(entry.evidence.get("applied", ()))
     done = [one for number, one in enumerate(plan.get("operations", ()), 1) if number in numbers]
     return {
         "operations": len(done),
@@ -284,7 +284,8 @@ def entry(one: Entry, *, whole: bool, undone: Collection[int] | None = None) -> 
     `undoes` is what a rollback took back, `undone` the operations that have been taken back since.
     """
     told = one.evidence.get("undoes")
-    operations = (one.plan or {}).get("operations", [])
+    plan = None if one.plan is None else dict(one.plan)
+    operations = (plan or {}).get("operations", [])
     done = set(one.evidence.get("applied", []))
     document: Document = {
         "id": one.id,
@@ -293,7 +294,7 @@ def entry(one: Entry, *, whole: bool, undone: Collection[int] | None = None) -> 
         "at": one.at,
         "allowed_by": one.allowed_by,
         "operations": len(done),
-        "plan_id": (one.plan or {}).get("id"),
+        "plan_id": (plan or {}).get("id"),
         "backup": one.backup,
         "undoes": told and {"migration_id": told["migration"], "operations": told["operations"]},
         "undone": sorted(undone or ()),
@@ -301,7 +302,7 @@ def entry(one: Entry, *, whole: bool, undone: Collection[int] | None = None) -> 
     }
     if whole:
         document |= {
-            "plan": one.plan,
+            "plan": plan,
             "applied": [o for number, o in enumerate(operations, 1) if number in done],
             "evidence": one.evidence,
             "durations_ms": one.durations,

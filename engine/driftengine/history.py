@@ -16,7 +16,7 @@ from weakref import WeakValueDictionary
 from driftengine import journal
 from driftengine.errors import HistoryError
 from driftengine.journal import Document, Journal, Record, canonical
-from driftengine.packed import DAMAGE, PACKED, Base, PackedBase, pack, unpack, unreadable
+from driftengine.packed import DAMAGE, PACKED, Base, Folded, PackedBase, pack, unpack, unreadable
 from driftengine.wellformed import HISTORY, parsed, require
 
 if TYPE_CHECKING:
@@ -105,6 +105,8 @@ def new_migration_id(now: datetime, token: str = "") -> str:
 def encode(entry: Entry, *, row_id: int, previous: str) -> Row:
     """The row that stores the entry behind the row with the hash `previous` ("" for the first)."""
     fields = {name: getattr(entry, name) for name in PLAIN}
+    if isinstance(entry.plan, Folded):
+        fields["plan"] = entry.plan.unfolded()
     document = canonical(
         {**fields, "schema_version": SCHEMA_VERSION, "base": None if entry.base is None else pack(entry.base)}
     )
@@ -131,6 +133,8 @@ def _decoded(row: Row) -> Entry:
             require(fields, HISTORY)
             base = document["base"]
             require(base, PACKED)
+            if fields["plan"] is not None:
+                fields["plan"] = Folded(row.document)
             return Entry(
                 row.kind,
                 row.at,

@@ -1,14 +1,27 @@
-"""How often each promise was attacked: a test records its tries, and the end of the run lists them."""
+"""For the whole run: how many tests go at once, which goes first, and how often each promise was attacked.
+
+A test records its tries, and the end of the run lists them.
+"""
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import pytest
+import pytest
 
 TRIES = "tries"  # the name of the property: `record_property("tries", 40)`
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Half as many again as there are cores: what a third of the tests' time is spent on is waiting for a daemon."""
+    return max(2, (os.cpu_count() or 1) * 3 // 2)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The storm comes first: it takes minutes, and alone at the end everybody would wait for it."""
+    items.sort(key=lambda item: item.path.name != "test_soak.py")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

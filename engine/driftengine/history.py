@@ -105,8 +105,7 @@ def new_migration_id(now: datetime, token: str = "") -> str:
 def encode(entry: Entry, *, row_id: int, previous: str) -> Row:
     """The row that stores the entry behind the row with the hash `previous` ("" for the first)."""
     fields = {name: getattr(entry, name) for name in PLAIN}
-    if isinstance(entry.plan, Folded):
-        fields["plan"] = entry.plan.unfolded()
+    fields["plan"] = plan_of(entry)
     document = canonical(
         {**fields, "schema_version": SCHEMA_VERSION, "base": None if entry.base is None else pack(entry.base)}
     )
@@ -121,6 +120,20 @@ def decode(row: Row) -> Entry:
     if entry is None:
         _known[sealed] = entry = _decoded(row)
     return entry
+
+
+def plan_of(entry: Entry) -> dict[str, Any] | None:
+    """The plan of a row, read once; None where there was none."""
+    if isinstance(entry.plan, Folded):
+        return entry.plan.unfolded()
+    return None if entry.plan is None else dict(entry.plan)
+
+
+def fold(entries: Iterable[Entry]) -> None:
+    """Makes entries small that are to be kept: a daemon holds all rows of its targets."""
+    for entry in entries:
+        if isinstance(entry.plan, Folded):
+            entry.plan.fold()
 
 
 def _decoded(row: Row) -> Entry:

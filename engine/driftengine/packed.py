@@ -66,19 +66,25 @@ class PackedBase:
 
 
 class Folded(Mapping[str, Any]):
-    """The plan of a row, read from the row's text whenever somebody looks into it.
+    """The plan of a row, read from the row's document whenever somebody looks into it.
 
-    A daemon holds all rows of its targets, and the plan is two thirds of what each would take: some twenty kilobytes.
+    Whoever keeps rows for long folds them: the plan is two thirds of what each would take, some twenty kilobytes.
     """
 
-    __slots__ = ("_folded",)
+    __slots__ = ("_document",)
 
     def __init__(self, document: str) -> None:
-        self._folded = zlib.compress(document.encode(), 1)
+        self._document: str | bytes = document
+
+    def fold(self) -> None:
+        """Smaller from now on, at the cost of a read of the row."""
+        if isinstance(self._document, str):
+            self._document = zlib.compress(self._document.encode(), 1)
 
     def unfolded(self) -> dict[str, Any]:
         """The plan as it was written."""
-        return dict(parsed(zlib.decompress(self._folded))["plan"])
+        kept = self._document
+        return dict(parsed(kept if isinstance(kept, str) else zlib.decompress(kept))["plan"])
 
     def __getitem__(self, key: str) -> Any:
         return self.unfolded()[key]

@@ -27,7 +27,7 @@ from driftengine.errors import (
     ModelsError,
     PlanError,
 )
-from driftengine.history import of_window
+from driftengine.history import fold, of_window
 from driftengine.loaded import CANCELLED, LoadedModels
 from driftengine.recording import Records
 from driftengine.stage import discard
@@ -183,6 +183,7 @@ class Session:
             found = survey(DIALECT, database, self.target, desired)
             timings = {"probe": _milliseconds(loaded - started), **found.timings_ms}
             timings["total"] = _milliseconds(time.perf_counter() - started)
+            fold(found.entries)
             self._looked = before = self._documented(mark, found, timings)
         return {**before.document, "stage": self.stage_document()}
 

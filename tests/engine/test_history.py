@@ -24,10 +24,12 @@ from driftengine.history import (
     chain_problems,
     decode,
     encode,
+    fold,
     journal_record,
     latest_base,
     new_database_id,
     new_migration_id,
+    plan_of,
     read,
     read_rows,
     reconcile,
@@ -220,6 +222,17 @@ def test_what_is_known_of_a_row_is_not_read_again() -> None:
     altered = replace(rows[7], document=rows[7].document.replace('"allowed_by":"', '"allowed_by":"not '))
     assert altered != rows[7]
     assert decode(altered).allowed_by == f"not {held[7].allowed_by}"
+
+
+def test_a_plan_that_was_folded_says_the_same() -> None:
+    """Kept small by whoever holds rows for long; the row that it makes is the same to the byte."""
+    plan = {"id": "8f3a", "operations": [OPERATION] * 50}
+    row = encode(entry(1, plan=plan), row_id=1, previous="")
+    kept = decode(row)
+    fold([kept, entry(2)])
+    assert (kept.plan, plan_of(kept)) == (plan, plan)
+    assert kept == replace(kept, plan=plan)
+    assert encode(kept, row_id=1, previous="") == row
 
 
 def test_a_base_of_a_thousand_tables_stays_small() -> None:

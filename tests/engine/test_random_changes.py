@@ -15,7 +15,7 @@ from support.random_stories import tell
 if TYPE_CHECKING:
     from pathlib import Path
 
-EXAMPLES = 150
+EXAMPLES = 100
 
 #: (before, rows, after): each found a fault once.
 FOUND = {

@@ -28,7 +28,7 @@ from support.shapes import Speller, sql_of
 if TYPE_CHECKING:
     from support.shapes import Shape
 
-EXAMPLES, STEPS = 100, 10
+EXAMPLES, STEPS = 60, 10
 
 #: Lives that found a fault once, made small.
 FOUND: dict[str, list[tuple[Any, ...]]] = {

@@ -20,7 +20,7 @@ from driftengine.packed import DAMAGE, PACKED, Base, Folded, PackedBase, pack, u
 from driftengine.wellformed import HISTORY, parsed, require
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -189,10 +189,13 @@ def row_hash(row: Row) -> str:
 
 def read_rows(connection: Executes) -> tuple[Row, ...]:
     """All rows in order; none where the table is not there. Raises HistoryError where it is somebody else's."""
-    if not _is_there(connection):
-        return ()
-    found = connection.execute(f"SELECT {', '.join(COLUMNS)} FROM {TABLE} ORDER BY id").fetchall()
-    return tuple(_row(*values) for values in found)
+    return tuple(_rows(connection))
+
+
+def _rows(connection: Executes) -> Iterator[Row]:
+    if _is_there(connection):
+        for values in connection.execute(f"SELECT {', '.join(COLUMNS)} FROM {TABLE} ORDER BY id"):
+            yield _row(*values)
 
 
 def _row(row_id: Any, kind: Any, migration_id: Any, *texts: Any) -> Row:
@@ -223,7 +226,8 @@ def _foreign(why: str) -> HistoryError:
 
 def read(connection: Executes) -> tuple[Entry, ...]:
     """All entries in order. Raises HistoryError."""
-    return tuple(decode(row) for row in read_rows(connection))
+    # One after the other: all documents of a long history at once would be megabytes at each look.
+    return tuple(map(decode, _rows(connection)))
 
 
 def append(connection: Executes, entry: Entry) -> Entry:

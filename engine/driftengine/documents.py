@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from driftengine import history
 from driftengine.errors import DriftError
 from driftengine.window import IN_USE
 
@@ -125,7 +124,7 @@ def nothing_applied(
 
 def _former(entry: Entry) -> Document:
     """What a migration did that is told of by its row in the history alone."""
-    plan, numbers = history.plan_of(entry) or {}, set(entry.evidence.get("applied", ()))
+    plan, numbers = entry.planned() or {}, set(entry.evidence.get("applied", ()))
     done = [one for number, one in enumerate(plan.get("operations", ()), 1) if number in numbers]
     return {
         "operations": len(done),
@@ -285,7 +284,7 @@ def entry(one: Entry, *, whole: bool, undone: Collection[int] | None = None) -> 
     `undoes` is what a rollback took back, `undone` the operations that have been taken back since.
     """
     told = one.evidence.get("undoes")
-    plan = history.plan_of(one)
+    plan = one.planned()
     operations = (plan or {}).get("operations", [])
     done = set(one.evidence.get("applied", []))
     document: Document = {

@@ -81,6 +81,12 @@ class Entry:
     previous: str = ""
     hash: str = ""
 
+    def planned(self) -> dict[str, Any] | None:
+        """The plan, read once; None where there was none."""
+        if isinstance(self.plan, Folded):
+            return self.plan.unfolded()
+        return None if self.plan is None else dict(self.plan)
+
 
 # The entries that somebody holds, by what their rows say: a history only grows, and each look reads all of it.
 _known: WeakValueDictionary[bytes, Entry] = WeakValueDictionary()
@@ -105,7 +111,7 @@ def new_migration_id(now: datetime, token: str = "") -> str:
 def encode(entry: Entry, *, row_id: int, previous: str) -> Row:
     """The row that stores the entry behind the row with the hash `previous` ("" for the first)."""
     fields = {name: getattr(entry, name) for name in PLAIN}
-    fields["plan"] = plan_of(entry)
+    fields["plan"] = entry.planned()
     document = canonical(
         {**fields, "schema_version": SCHEMA_VERSION, "base": None if entry.base is None else pack(entry.base)}
     )
@@ -120,13 +126,6 @@ def decode(row: Row) -> Entry:
     if entry is None:
         _known[sealed] = entry = _decoded(row)
     return entry
-
-
-def plan_of(entry: Entry) -> dict[str, Any] | None:
-    """The plan of a row, read once; None where there was none."""
-    if isinstance(entry.plan, Folded):
-        return entry.plan.unfolded()
-    return None if entry.plan is None else dict(entry.plan)
 
 
 def fold(entries: Iterable[Entry]) -> None:

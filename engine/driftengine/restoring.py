@@ -112,7 +112,7 @@ def roll_back(
     entry = last_migration(database)
     folder = folder_for(target.backup.directory, database.name)
     backup = backup_of(entry, folder)
-    altered = altered_columns(history.plan_of(entry) or {}, frozenset(entry.evidence.get("applied", ())))
+    altered = altered_columns(entry.planned() or {}, frozenset(entry.evidence.get("applied", ())))
     if dry_run:
         found, warnings = _compared(database, None, backup, altered)
         return RolledBack(entry, backup, None, found, warnings)

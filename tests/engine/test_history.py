@@ -29,7 +29,6 @@ from driftengine.history import (
     latest_base,
     new_database_id,
     new_migration_id,
-    plan_of,
     read,
     read_rows,
     reconcile,
@@ -230,7 +229,7 @@ def test_a_plan_that_was_folded_says_the_same() -> None:
     row = encode(entry(1, plan=plan), row_id=1, previous="")
     kept = decode(row)
     fold([kept, entry(2)])
-    assert (kept.plan, plan_of(kept)) == (plan, plan)
+    assert (kept.plan, kept.planned()) == (plan, plan)
     assert kept == replace(kept, plan=plan)
     assert encode(kept, row_id=1, previous="") == row
 

@@ -24,9 +24,10 @@ SAVES = min(15, CALLS)
 SETTLING = min(70, 2 * IDLE)  # seconds until it glances seldom
 TABLES = 50
 # docs/daemon.md, "Timers": a glance every 2 s once nobody has written for a minute, a rescan every 30 s. A glance wakes the loop,
-# the target's worker, and the loop again for what came of it; a rescan asks the worker twice and two other threads once each.
+# the target's worker, which sleeps once more while the loop that woke it still has the interpreter's lock, and the loop again for
+# what came of it: `strace -f` shows these and no others. A rescan asks the worker twice and two other threads once each.
 GLANCES, RESCANS = 1 / 2, 1 / 30
-SWITCHES_A_GLANCE, SWITCHES_A_RESCAN = 3, 8
+SWITCHES_A_GLANCE, SWITCHES_A_RESCAN = 4, 8
 
 
 def models(extra: str = "") -> str:

@@ -44,7 +44,7 @@ SLACK = {
     "beside": 2,
 }
 # A daemon holds its targets' histories: of each row what it says, some kilobytes. Everything else must stay as it is.
-KB_A_ROW, KB_OF_NOISE = 20, 6_000
+KB_A_ROW, KB_OF_NOISE = 40, 6_000
 
 pytestmark = pytest.mark.timeout(60 * MINUTES + 600)
 

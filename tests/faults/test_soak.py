@@ -43,7 +43,7 @@ SLACK = {
     "remembered": 1,
     "beside": 2,
 }
-# A daemon holds its targets' histories: of each row what it says, some kilobytes. Everything else must stay as it is.
+# A daemon holds its targets' histories, and SQLite the pages of them: some tens of kilobytes a row. All else must stay as it is.
 KB_A_ROW, KB_OF_NOISE = 40, 6_000
 
 pytestmark = pytest.mark.timeout(60 * MINUTES + 600)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from support.sampling import Sample
     from support.sidecars import Sidecar
 
-MINUTES = float(os.environ.get("DRIFTD_SOAK_MINUTES") or 1.5)
+MINUTES = float(os.environ.get("DRIFTD_SOAK_MINUTES") or 1)
 TRAIL = Path(os.environ.get("DRIFTD_SOAK_LOG") or os.devnull)
 LONG = MINUTES >= 10
 # The same storm in every `make test`, another one in each long soak.

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 NICENESS = 10
 PROGRESS_EVERY = 0.2  # seconds
+READ_AT_ONCE = 1 << 20  # bytes
 _HEAD = struct.Struct(">cQ")  # kind, length of what follows
 _PROGRESS, _OUTCOME, _ERROR = b"p", b"o", b"e"
 # -P: a module in the working directory must not shadow what the child imports.
@@ -105,7 +106,19 @@ async def _from_child(
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)
         child.stdin.close()
-        await asyncio.shield(child.wait())
+        await asyncio.shield(_gone(child))
+
+
+async def _gone(child: asyncio.subprocess.Process) -> None:
+    """Waits for a child that was killed, and throws away what it had still to say.
+
+    asyncio waits for the ends of its pipes too, and one that is paused over much unread text never sees its end
+    (https://github.com/python/cpython/issues/119710): cancelled then, the stage would never end.
+    """
+    assert child.stdout is not None  # noqa: S101  # it is a pipe
+    while await child.stdout.read(READ_AT_ONCE):
+        pass
+    await child.wait()
 
 
 async def _outcome(stream: asyncio.StreamReader, progress: Progress) -> Prepared:

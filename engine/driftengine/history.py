@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import uuid
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakValueDictionary
@@ -20,7 +21,7 @@ from driftengine.packed import DAMAGE, PACKED, Base, Folded, PackedBase, pack, u
 from driftengine.wellformed import HISTORY, parsed, require
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Generator, Iterable, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -191,10 +192,12 @@ def read_rows(connection: Executes) -> tuple[Row, ...]:
     return tuple(_rows(connection))
 
 
-def _rows(connection: Executes) -> Iterator[Row]:
+def _rows(connection: Executes) -> Generator[Row]:
     if _is_there(connection):
-        for values in connection.execute(f"SELECT {', '.join(COLUMNS)} FROM {TABLE} ORDER BY id"):
-            yield _row(*values)
+        # Closed also where a row is damaged: whoever keeps the error would keep the database's read lock with it.
+        with closing(connection.execute(f"SELECT {', '.join(COLUMNS)} FROM {TABLE} ORDER BY id")) as cursor:
+            for values in cursor:
+                yield _row(*values)
 
 
 def _row(row_id: Any, kind: Any, migration_id: Any, *texts: Any) -> Row:
@@ -226,7 +229,8 @@ def _foreign(why: str) -> HistoryError:
 def read(connection: Executes) -> tuple[Entry, ...]:
     """All entries in order. Raises HistoryError."""
     # One after the other: all documents of a long history at once would be megabytes at each look.
-    return tuple(map(decode, _rows(connection)))
+    with closing(_rows(connection)) as rows:
+        return tuple(map(decode, rows))
 
 
 def append(connection: Executes, entry: Entry) -> Entry:

@@ -182,6 +182,22 @@ def test_a_table_of_somebody_else_is_not_touched(database: Location) -> None:
         assert connection.execute("SELECT count(*) FROM driftd_history").fetchone() == (0,)
 
 
+def test_a_damaged_row_keeps_nobody_from_writing(database: Location) -> None:
+    """Whoever holds the error of a row in the middle holds no lock on the database."""
+    with closing(connect(database, write=True, create=True)) as connection:
+        connection.execute("BEGIN")
+        for number in range(300):
+            append(connection, entry(number, allowed_by="x" * 200))
+        connection.execute("COMMIT")
+        connection.execute(f"UPDATE {history.TABLE} SET document = '{{' WHERE id = 2")
+        with pytest.raises(HistoryError) as held:
+            read(connection)
+        with closing(connect(database, write=True)) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            other.execute("COMMIT")
+    assert held.value.code == "history-unreadable"
+
+
 @pytest.mark.parametrize(
     ("document", "code"),
     [

@@ -437,6 +437,9 @@ class Storm:
                     break
                 approvals = [word for one in ids for word in ("--approve", one)]
                 self.command("apply", "--target", name, *approvals)
+        # A commit of a command is seen at the next glance, a second or two later.
+        for name in (*self.written, self.guest):
+            self.sidecar.state("in_sync", target=name)
         self.until_quiet()
         states = {one["target"]: one["state"] for one in self.sidecar.result("status")["targets"]}
         assert set(states.values()) == {"in_sync"}, (states, self.sidecar.log[-4000:])

@@ -175,6 +175,14 @@ def at_last(sidecar: Sidecar) -> Wire:
             time.sleep(0.01)
 
 
+def is_served(wire: Wire) -> bool:
+    """Whether somebody answers on it."""
+    try:
+        return bool(wire.ask({"command": "version"})["ok"])
+    except (BrokenPipeError, ConnectionResetError):
+        return False
+
+
 def test_a_thousand_idle_connections_are_refused_with_a_reason(served: Sidecar) -> None:
     """So many as one user may have stay open; the others are told, and when they have gone everybody is answered again."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -197,7 +205,8 @@ def test_a_thousand_idle_connections_are_refused_with_a_reason(served: Sidecar) 
                     told[key.data] = key.data.line()["error"]["code"]
         assert set(told.values()) == {"too-many-connections"}
         served_on = [wire for wire in wires if wire not in told]
-        assert served_on[0].ask({"command": "version"})["ok"]
+        # One of these may have been refused too, and not been told yet, where others still had their places at first.
+        assert any(map(is_served, served_on))
         stack.close()
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 

@@ -16,6 +16,7 @@ import pytest
 
 from support.bench_record import record
 from support.figures import CALLS, IDLE, MB
+from support.sampling import woken
 from support.sidecars import house, running
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(3600)]
@@ -121,11 +122,11 @@ def test_idling(tmp_path: Path) -> None:
 def _moments(pid: int, seconds: float) -> tuple[int, int]:
     """How often it has woken up, whatever its threads did then, and how often one of them has slept."""
     moments, awake = 0, False
-    first = before = _woken(pid)
+    first = before = woken(pid)
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         time.sleep(SAMPLED)
-        now = _woken(pid)
+        now = woken(pid)
         moments += now != before and not awake
         awake, before = now != before, now
     return moments, before - first
@@ -138,13 +139,3 @@ def _processor_seconds(process: psutil.Process) -> float:
         return sum(int((task / "schedstat").read_text(encoding="ascii").split()[0]) for task in tasks) / 1e9
     except FileNotFoundError:
         return sum(process.cpu_times()[:2])
-
-
-def _woken(pid: int) -> int:
-    """How often its threads have slept and been woken."""
-    return sum(
-        int(line.split()[1])
-        for task in Path(f"/proc/{pid}/task").iterdir()
-        for line in (task / "status").read_text(encoding="ascii").splitlines()
-        if line.startswith("voluntary_ctxt_switches")
-    )

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from support.sidecars import Document
 
 MANY = 50
+ONCE = 4  # threads that a process has for a moment, whatever the number of its targets: a mender, one that ends
 PATIENCE = 240.0  # seconds; fifty stages on a busy machine, one after the other
 TARGET = """
 [targets.t{number}]
@@ -109,7 +110,7 @@ def test_fifty_targets_of_their_own(tmp_path: Path) -> None:
     assert list((folder / "backups").glob("*/backup_*")) == []
     assert "Traceback" not in sidecar.log
     # What is bounded is what a target may hold: a thread for its work, its lock, its watches; and not what it takes to start.
-    assert each["threads"] <= 2
+    assert each["threads"] <= 2 + ONCE / (MANY - 1)
     assert each["descriptors"] <= 6
     assert each["watches"] <= 3
     assert each["rss"] <= 600

@@ -49,7 +49,7 @@ _COMMAND = (sys.executable, "-P", "-m", "driftd.stager")
 async def stage_apart(
     target: Target, desired: Desired, approve: Sequence[str], progress: Progress, worker: Worker
 ) -> Prepared:
-    """What `api.prepare` returns, made by a child process. Raises DriftError; cancelled, the child and its files are gone.
+    """What `api.prepare` returns, without the history's rows, made by a child process. Raises DriftError; cancelled, the child and its files are gone.
 
     `worker` looks at the backup folder, before and behind a failure.
     """
@@ -156,10 +156,11 @@ def main() -> None:
     target, desired, approve = pickle.loads(jobs.read(length))  # noqa: S301  # our parent wrote it
     threading.Thread(target=_end_with_parent, daemon=True).start()
     from driftengine import api  # here, at low priority
+    from driftengine.ahead import without_rows
 
     try:
-        outcome: object = api.prepare(
-            target, desired, approve=approve, progress=_throttled(answers, time.monotonic)
+        outcome: object = without_rows(
+            api.prepare(target, desired, approve=approve, progress=_throttled(answers, time.monotonic))
         )
         kind = _OUTCOME
     except Exception as error:  # noqa: BLE001  # the parent knows what to do about each

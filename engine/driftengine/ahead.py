@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib import metadata
 from typing import TYPE_CHECKING
@@ -24,11 +24,12 @@ from driftengine.stage import Stage, discard, make_stage, sweep_workspaces
 from driftengine.survey import Survey, survey
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from driftengine.desired import Desired
     from driftengine.dialects.base import Database, Dialect
+    from driftengine.history import Entry
     from driftengine.manifest import Backup
     from driftengine.stage import Progress
     from driftengine.target import Target
@@ -60,6 +61,7 @@ class Prepared:
     began: float = field(
         default_factory=time.monotonic
     )  # the same clock in all processes, and nobody sets it
+    rows: tuple[str, ...] | None = None  # the hashes of the history's rows, which stayed behind
 
     @property
     def left(self) -> Choice:
@@ -154,6 +156,25 @@ def prepare(
         discard(stage.backup)
         choice, stage = choice.without(stage), None
     return Prepared(found, choice, stage, made_at, round((time.monotonic() - started) * 1000, 3))
+
+
+def without_rows(prepared: Prepared) -> Prepared:
+    """What is told to another process that knows the history itself: megabytes, from some hundred migrations on."""
+    found = prepared.found
+    return replace(prepared, found=replace(found, entries=()), rows=_hashes(found.entries))
+
+
+def with_rows(prepared: Prepared, entries: tuple[Entry, ...]) -> Prepared | None:
+    """The same over the rows that are known here; None where it was prepared over others."""
+    if prepared.rows is None:
+        return prepared
+    if prepared.rows != _hashes(entries):
+        return None
+    return replace(prepared, found=replace(prepared.found, entries=entries), rows=None)
+
+
+def _hashes(entries: Iterable[Entry]) -> tuple[str, ...]:
+    return tuple(entry.hash for entry in entries)
 
 
 def _same_shape(database: Database, shape: object) -> bool:

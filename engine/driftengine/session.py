@@ -270,22 +270,24 @@ class Session:
     def keep(self, prepared: Prepared, taken: Taken) -> Document:
         """Takes over what was prepared since `taken`, and discards the former stage and what others have left.
 
-        Returns `outcome` (that of `prepared`, or `stale` where the models or the schema moved on since the last look, and
-        then it is discarded), `held` and `blocked` (with rows), `stage` and `warnings`. Raises DriftError.
+        Returns `outcome` (that of `prepared`, or `stale` where the models, the schema or the history moved on since the last
+        look, and then it is discarded), `held` and `blocked` (with rows), `stage` and `warnings`. Raises DriftError.
         """
         self._staging = False
         looked = self._known()
-        if prepared.found.plan.id != looked.found.plan.id or not ahead.same_wish(prepared, looked.desired):
+        same = prepared.found.plan.id == looked.found.plan.id and ahead.same_wish(prepared, looked.desired)
+        whole = ahead.with_rows(prepared, looked.found.entries) if same else None
+        if whole is None:
             discard(prepared.backup)
             return {"outcome": ahead.STALE, "held": [], "blocked": [], "stage": None, "warnings": []}
         self.discard()
-        if prepared.stage is not None:
-            self._kept = _Kept(prepared, taken)
+        if whole.stage is not None:
+            self._kept = _Kept(whole, taken)
         self._warnings = []
         self._sweep()
-        left = prepared.left
+        left = whole.left
         return {
-            "outcome": prepared.outcome,
+            "outcome": whole.outcome,
             "held": documents.held_documents(DIALECT, self._lent, left.plan, left.held, left.blocked),
             "blocked": documents.blocked_documents(left.plan, left.held, left.blocked),
             "stage": self.stage_document(),

@@ -21,7 +21,7 @@ from driftengine.backup_files import folder_for
 from driftengine.desired import read_desired
 from driftengine.dialects.sqlite.database import LiveTransaction
 from driftengine.errors import BusyError, ProofError
-from driftengine.stage import make_stage
+from driftengine.stage import discard, make_stage
 from support.migrations import House, kinds
 from support.processes import HOLDER, beside
 from support.stages import prepared, reasons, session_of, staged
@@ -304,6 +304,39 @@ def test_a_big_one_passes_through_pickle(tmp_path: Path) -> None:
         assert len(text) < 3_000_000
         assert session.keep(again, taken)["stage"]["operations"] == 200
         assert session.apply(allowed_by="a test")["outcome"] == "migrated"
+
+
+def test_what_is_told_does_not_grow_with_the_history(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its rows stay behind, and those of the look take their place: a daemon holds each once."""
+    sizes = []
+    with session_of(house) as session:
+        for number in range(1, 7):
+            session.look()
+            assert session.apply(allowed_by="a test")["outcome"] == "migrated"
+            house.models(AFTER.replace("'y'", f"'{number}'"))
+            session.look()
+            made = api.prepare(session.target, session.desired)
+            assert len(made.found.entries) == number
+            discard(made.backup)
+            sizes.append(len(pickle.dumps(ahead.without_rows(made))))
+        assert max(sizes[1:]) - min(sizes[1:]) < 5 * 100  # a hash each; a row is some thousands
+        taken = session.begin_stage()
+        assert session.keep(prepared(session), taken)["stage"]["freshness"] == "exact"
+        with monkeypatch.context() as patch:
+            patch.setattr(Applier, "_stage", never)
+            assert session.apply(allowed_by="a test")["outcome"] == "migrated"
+    assert api.history_verify(house.target())["ok"]
+
+
+def test_what_was_prepared_over_another_history_is_not_kept(house: House) -> None:
+    """A row that came between the look and the stage: `stale`, and its backup goes."""
+    with session_of(house) as session:
+        session.look()
+        taken = session.begin_stage()
+        late = replace(prepared(session), rows=("0" * 64,))
+        assert session.keep(late, taken)["outcome"] == "stale"
+        assert session.stage_document() is None
+    assert reasons(house) == []
 
 
 # --- what is left behind

@@ -18,9 +18,7 @@ if TYPE_CHECKING:
     from support.sidecars import Document
 
 MANY = 50
-ONCE = (
-    4  # threads that a process has for a moment, whatever the number of its targets: a mender, one that ends
-)
+ONCE = 4  # threads that a process has for a moment, however many targets: a mender, one that ends
 PATIENCE = 240.0  # seconds; fifty stages on a busy machine, one after the other
 TARGET = """
 [targets.t{number}]

@@ -6,7 +6,7 @@ import pickle
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from driftengine import api
+from driftengine import ahead, api
 from driftengine.session import Session
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def session_of(house: House, **settings: Any) -> Iterator[Session]:
 def prepared(session: Session) -> Prepared:
     """What a child process would hand back."""
     made = api.prepare(session.target, session.desired, approve=session.approved)
-    handed: Prepared = pickle.loads(pickle.dumps(made))  # noqa: S301  # we wrote it
+    handed: Prepared = pickle.loads(pickle.dumps(ahead.without_rows(made)))  # noqa: S301  # we wrote it
     return handed
 
 

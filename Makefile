@@ -6,6 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 JOBS ?= auto
+# Where Python may keep no bytecode, each of some thousand processes compiles driftd anew, and every figure is one of that.
+export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test lint types layers unit test-real real-table bench bench-part bench-quick probes faults soak fuzz clean

@@ -13,10 +13,12 @@ from driftengine import documents
 from driftengine.errors import DriftError
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
     from driftengine.dialects.sqlite.database import SqliteDatabase
     from driftengine.documents import Document
+    from driftengine.manifest import Backup
     from driftengine.stage import Progress
     from driftengine.target import Target
 
@@ -62,6 +64,11 @@ def _pinned(database: SqliteDatabase, folder: Path) -> tuple[str, ...]:
     return (*needed_backups(entries), *staged[-1:])
 
 
+def _shown(backup: Backup, needed: Collection[str]) -> Document:
+    """A backup as its folder and the history know it: pinned by a person, or needed."""
+    return {**backup.as_document(), "pinned": backup.pinned or backup.id in needed}
+
+
 def backup_create(target: Target, *, reason: str = "requested", progress: Progress | None = None) -> Document:
     """Makes a verified backup now. Raises BackupError, DatabaseError."""
     from driftengine import backup as backups
@@ -82,17 +89,12 @@ def backup_list(target: Target) -> Document:
     from driftengine import backup as backups
 
     with closing(open_target(target)) as database:
-        folder, needed = (
-            folder_of(target, database),
-            frozenset(_pinned(database, folder_of(target, database))),
-        )
+        folder = folder_of(target, database)
+        needed = _pinned(database, folder)
         return {
             **head(target, database),
             "folder": str(folder),
-            "backups": [
-                {**one.as_document(), "pinned": one.pinned or one.id in needed}
-                for one in backups.list_backups(folder)
-            ],
+            "backups": [_shown(one, needed) for one in backups.list_backups(folder)],
             "problems": list(backups.strays(folder)),
         }
 
@@ -105,7 +107,7 @@ def backup_verify(target: Target, backup_id: str | None = None) -> Document:
         folder = folder_of(target, database)
         chosen = backups.list_backups(folder) if backup_id is None else (backups.find(folder, backup_id),)
         strays = () if backup_id is not None else backups.strays(folder)
-        own_id = _database_id(database)
+        own_id, needed = _database_id(database), _pinned(database, folder)
         found = []
         for one in chosen:
             try:
@@ -116,7 +118,7 @@ def backup_verify(target: Target, backup_id: str | None = None) -> Document:
                 problems = ("it is gone",)
             if problems and backup_id is None and backups.comes_or_goes(folder, one.id):
                 continue  # another driftd has pruned it since it was listed
-            found.append({**one.as_document(), "problems": list(problems)})
+            found.append({**_shown(one, needed), "problems": list(problems)})
         ok = not strays and not any(document["problems"] for document in found)
         return {**head(target, database), "backups": found, "problems": list(strays), "ok": ok}
 
@@ -149,6 +151,7 @@ def backup_prune(target: Target) -> Document:
 
     with closing(open_target(target)) as database:
         settings, folder = target.backup, folder_of(target, database)
+        needed = _pinned(database, folder)
         pruned = backups.prune(
             folder,
             keep=settings.keep,
@@ -156,10 +159,10 @@ def backup_prune(target: Target) -> Document:
             max_total_size=settings.max_total_size,
             database=database.name,
             database_id=_database_id(database),
-            pinned=_pinned(database, folder),
+            pinned=needed,
         )
         return {
             **head(target, database),
             "removed": [one.as_document() for one in pruned.removed],
-            "kept": [one.as_document() for one in pruned.kept],
+            "kept": [_shown(one, needed) for one in pruned.kept],
         }

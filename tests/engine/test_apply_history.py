@@ -162,16 +162,18 @@ def test_retention_goes_with_each_apply(house: House) -> None:
 
 
 def test_a_newer_backup_does_not_push_out_that_of_the_last_migration(house: House) -> None:
-    """Requested backups come and go; a rollback needs that of the last migration."""
+    """Requested backups come and go; a rollback needs that of the last migration, and whoever lists it says so."""
     done = house.apply()
     for _ in range(3):
         api.backup_create(house.target())
     target = house.target()
     settings = api.BackupSettings(target.backup.directory, keep=1)
-    api.backup_prune(api.Target("app", target.url, target.models, settings))
+    pruned = api.backup_prune(api.Target("app", target.url, target.models, settings))
     stems = [path.stem for path in house.backups()]
     assert done["backup"]["id"] in stems
     assert len(stems) == 2
+    for told in (pruned["kept"], api.backup_list(target)["backups"], api.backup_verify(target)["backups"]):
+        assert [one["pinned"] for one in told] == [one["id"] == done["backup"]["id"] for one in told]
 
 
 def test_progress_is_told_by_phase(house: House) -> None:

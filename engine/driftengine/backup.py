@@ -136,6 +136,7 @@ def create(
             partial = files.copy_partial(folder, stem)
             try:
                 found = _proved_copy(database, partial, like, progress, deadline_at, yielding=yielding)
+                files.settle_copy(partial)
                 backup = Backup(
                     id=stem,
                     path=folder / f"{stem}.db",

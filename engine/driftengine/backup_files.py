@@ -201,11 +201,33 @@ def remove(folder: Path, stem: str) -> None:
     mark = manifest_partial(folder, stem)
     with suppress(FileNotFoundError):  # it is none yet, or another driftd is removing it too
         (folder / f"{stem}.json").rename(mark)
-    for suffix in (PARTIAL, f"{PARTIAL}-journal", f"{PARTIAL}-wal", f"{PARTIAL}-shm"):
-        (folder / f"{stem}.db{suffix}").unlink(missing_ok=True)
+    _remove_copy(folder, stem)
     if mark.exists():
         (folder / f"{stem}.db").unlink(missing_ok=True)
         mark.unlink(missing_ok=True)
+
+
+def _remove_copy(folder: Path, stem: str) -> None:
+    partial = copy_partial(folder, stem)
+    for path in (partial, *_beside(partial)):
+        path.unlink(missing_ok=True)
+
+
+def _beside(copy: Path) -> tuple[Path, ...]:
+    """What SQLite may have beside a copy; the last is its index of the log, which it makes anew."""
+    return tuple(copy.with_name(copy.name + suffix) for suffix in ("-journal", "-wal", "-shm"))
+
+
+def settle_copy(copy: Path) -> None:
+    """Removes what SQLite has left beside a copy that nobody has open; it is silent where the disk refused to remove it.
+
+    Raises OSError where something stands in it that belongs into the copy.
+    """
+    for path in _beside(copy):
+        with suppress(FileNotFoundError):
+            if path.stat().st_size and path != _beside(copy)[-1]:
+                raise OSError(errno.EIO, f"SQLite could not bring {path.name} to its end")
+            path.unlink()
 
 
 def comes_or_goes(folder: Path, stem: str) -> bool:
@@ -244,6 +266,7 @@ def _swept(folder: Path, stem: str) -> bool:
     except FileNotFoundError:
         # Without its mark nobody writes a copy: it is made first and goes last.
         if (folder / f"{stem}.json").exists():
+            _remove_copy(folder, stem)
             return False
         remove(folder, stem)
         return True

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from support.crash_points import ALL
-from support.disk_faults import FAULTS, STORIES, Scene, Story
+from support.disk_faults import FAULTS, STORIES, Fault, Scene, Story
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,3 +49,14 @@ def test_a_failing_disk(
     record_property("tries", tries)
     assert wrong == []
     assert tries >= 1  # what only reads gives few of them a point
+
+
+@pytest.mark.parametrize("fault", [one for one in FAULTS if one.name in {"bad disk", "forbidden"}], ids=str)
+def test_a_log_that_sqlite_cannot_remove(runs: Runs, tmp_path: Path, fault: Fault) -> None:
+    """It says nothing when what stands beside a finished copy stays: the backup is whole, and nothing is left of its making."""
+    scene = Scene(tmp_path, runs, next(one for one in STORIES if one.name == "backup"), "wal")
+    scene.reset()
+    names = scene.run(kinds=fault.kinds, told=True).names
+    removals = [at for at, name in enumerate(names, 1) if "unlink" in name and ".partial-" in name]
+    assert removals
+    assert [what for at in removals for what in scene.tried(fault, at)] == []

@@ -44,7 +44,7 @@ SLACK = {
     "beside": 2,
 }
 # A daemon holds its targets' histories, and SQLite the pages of them: some tens of kilobytes a row. All else must stay as it is.
-KB_A_ROW, KB_OF_NOISE = 40, 6_000
+KB_A_ROW, KB_OF_NOISE = 30, 6_000
 # In a short storm the last third still has its firsts: each kind of file beside each database, each thread.
 ROOM = 1 if LONG else 4
 

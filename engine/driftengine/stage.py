@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from driftengine import backup as backups
-from driftengine.backup_files import folder_for
+from driftengine.backup_files import folder_for, told
 from driftengine.changes import ADD, Questions
 from driftengine.desired import draw_values
 from driftengine.errors import BackupError, DeadlineError, DriftError, ModelsError
@@ -246,7 +246,8 @@ def make_stage(
         )
     backed_up = time.monotonic()
     try:
-        with workspace(folder) as place:
+        # The folder may be taken away meanwhile, with the backup and the copies in it.
+        with workspace(folder) as place, told(place.parent):
             needed = database.space_needed(
                 dialect.script(survey.wanted, survey.actual, [o.change for o in chosen])
             )

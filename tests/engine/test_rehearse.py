@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from driftengine import stage
+from driftengine import api, stage
 from driftengine.dialects.sqlite import compare
 from driftengine.dialects.sqlite import rehearsal as stand
 from driftengine.errors import BackupError, RehearsalError
@@ -167,3 +167,20 @@ def test_what_is_no_folder_of_ours_is_not_swept(tmp_path: Path) -> None:
     (tmp_path / "rehearsal-link").symlink_to(elsewhere)
     stage.sweep_workspaces(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"rehearsal-file", "rehearsal-link", "elsewhere"}
+
+
+def test_a_folder_that_is_taken_away_meanwhile_is_told(house: House) -> None:
+    """The backups' folder goes, with the backup and the copies in it: nothing is applied, and it says which folder it was."""
+    house.run(f"{T}; INSERT INTO t VALUES (1, 2, 'x')")
+    house.models(f"{T.removesuffix(')')}, c INT)")
+    before = house.everything()
+
+    def progress(phase: str, _done: int, _total: int) -> None:
+        if phase == "rehearsal":
+            (house.folder / "backups").rename(house.folder / "elsewhere")
+
+    with pytest.raises(BackupError) as caught:
+        api.apply(house.target(), progress=progress)
+    assert caught.value.code == "backup-folder"
+    assert str(house.folder / "backups") in caught.value.what
+    assert house.everything() == before

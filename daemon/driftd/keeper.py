@@ -196,7 +196,7 @@ class Keeper:
             await self._looked_at()
             self._require_serving()
             if self.standing.work not in {states.APPLY, states.ORDER}:
-                await self._confirming(models=True)
+                await self._confirming(models=True, asked=True)
         await self._looked_at()
         self._require_serving()
         # Paused meanwhile: the look that was to answer was given up, and the one before it is out of date.
@@ -323,20 +323,28 @@ class Keeper:
 
     def _confirm(self) -> None:
         # One that has begun may have passed the file already that is hinted at now: another one waits behind it.
-        if self.timers.settling:
+        if self.standing.work == states.WINDOW:
+            # Queued behind the window, it would open the database that the service has to itself by then.
+            self.happen(states.CHANGED)
+        elif self.timers.settling:
             self.timers.hint()  # a service has just started: it has its database to itself
         elif self.standing.state != states.PAUSED and not self._confirm_waits and not self._stopped:
             self._confirm_waits = True
             self.works.spawn(self._confirming(models=True))
 
-    async def _confirming(self, *, models: bool) -> None:
-        """Whether what a hint or a timer supposes is so."""
+    async def _confirming(self, *, models: bool, asked: bool = False) -> None:
+        """Whether what a hint or a timer supposes is so; also while a service settles, where a person has `asked`."""
         self._glancing = True
         try:
-            moved, seen = await self.worker.run(partial(self._look_closer, models=models))
+            closer = await self.worker.run(partial(self._look_closer, models=models, asked=asked))
         finally:
             self._glancing = False
         self._see_answer()
+        if closer is None:
+            if models:
+                self.timers.hint()
+            return
+        moved, seen = closer
         if seen is None:
             # The look that follows finds the same, and says what state that is; where one has, a retry is armed.
             if moved or self.standing.state not in _UNREADABLE:
@@ -352,10 +360,17 @@ class Keeper:
         elif glance.rows:
             self.happen(states.ROWS_CHANGED)
 
-    def _look_closer(self, *, models: bool) -> tuple[bool, tuple[Glance, Document | None] | None]:
-        """On the worker: whether the models have moved, and what there is to see of the database, if anything."""
+    def _look_closer(
+        self, *, models: bool, asked: bool
+    ) -> tuple[bool, tuple[Glance, Document | None] | None] | None:
+        """On the worker: whether the models have moved, and what there is to see of the database, if anything.
+
+        None where a service that was answered while this waited for its turn has its database to itself.
+        """
         if models:
             self._confirm_waits = False
+        if self.timers.settling and not asked:
+            return None
         moved = models and self.session.models_moved()
         if self._around.locks.starting(Path(self.database)) is not None:
             self._loop.call_soon_threadsafe(

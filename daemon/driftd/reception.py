@@ -94,6 +94,7 @@ class Reception:
         if keeper.standing.state != states.IN_SYNC or keeper.worker.busy_since is not None:
             return None
         document = None
+        keeper.timers.leave()  # already now: a glance that waits behind this one question comes after its answer
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(AT_ONCE):
                 document = await keeper.worker.run(partial(self._known, window))

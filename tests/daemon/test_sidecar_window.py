@@ -9,10 +9,12 @@ import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
+from driftd.timers import SETTLES_WITHIN
 from support.sidecars import (
     CONFIGURATION,
     MODELS,
@@ -236,6 +238,26 @@ def test_the_database_is_left_to_the_service(tmp_path: Path, database: Path) -> 
                 one["path"] for one in sidecar.result("status", holders=True)["holders"]["app"]["holders"]
             ]
             assert str(database) not in held
+
+
+def test_a_save_while_a_window_works_opens_the_database_no_sooner(tmp_path: Path, database: Path) -> None:
+    """Files that move while a window is open are looked at when the service has settled, not right behind its answer."""
+    with running(house(tmp_path, models=WIDER)) as sidecar:
+        sidecar.state("ready")
+        with closing(sqlite3.connect(database, isolation_level=None)) as writer:
+            writer.execute("BEGIN IMMEDIATE")
+            with starting(database) as service, ThreadPoolExecutor(1) as pool:
+                asking = pool.submit(service.ask, sidecar)
+                sidecar.until(lambda one: one["busy"] == "window")
+                (tmp_path / "models.sql").write_text(f"{WIDER}-- saved\n", encoding="utf-8")
+                time.sleep(0.5)  # in which it has been quiet for long enough
+                writer.execute("ROLLBACK")
+                assert asking.result()["outcome"] == "migrated"
+                answered = sidecar.entry()["last_window"]["at"]
+            looked = sidecar.until(lambda one: one["looked_at"] > answered)
+            assert looked["state"] == "in_sync"
+            passed = datetime.fromisoformat(looked["looked_at"]) - datetime.fromisoformat(answered)
+            assert passed > timedelta(seconds=SETTLES_WITHIN - 0.5)
 
 
 def test_windows_are_asked_for_again_without_harm(tmp_path: Path, database: Path) -> None:

@@ -7,7 +7,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from driftengine.dialects.sqlite.connect import parse_url
-from driftengine.dialects.sqlite.copy import DatabaseFiles
+from driftengine.dialects.sqlite.database_files import DatabaseFiles
 
 if TYPE_CHECKING:
     from pathlib import Path

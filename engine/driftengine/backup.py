@@ -40,7 +40,7 @@ MIGRATION, STAGE = "migration", "stage"
 
 
 class Database(Protocol):
-    """What a dialect offers of one database (`driftengine.dialects.sqlite.copy.DatabaseFiles`)."""
+    """What a dialect offers of one database (`driftengine.dialects.sqlite.database_files.DatabaseFiles`)."""
 
     @property
     def path(self) -> Path:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from driftengine import api, backup
-from driftengine.dialects.sqlite import copy
+from driftengine.dialects.sqlite import bring_back
 from driftengine.errors import BusyError
 from support.migrations import House, kinds
 
@@ -90,7 +90,7 @@ def test_nobody_writes_between_the_safety_backup_and_the_rollback(
 
 def running(action: Callable[[], None], monkeypatch: pytest.MonkeyPatch, times: int) -> None:
     """Runs the action right before each of the first writings of a copy into the live database."""
-    run, left = copy._run, [times]
+    run, left = bring_back.copy_pages, [times]
 
     def first(source: sqlite3.Connection, target: sqlite3.Connection, pace: Any, pages: Any = None) -> None:
         if pages is not None and left[0]:
@@ -98,7 +98,7 @@ def running(action: Callable[[], None], monkeypatch: pytest.MonkeyPatch, times: 
             action()
         run(source, target, pace, pages)
 
-    monkeypatch.setattr(copy, "_run", first)
+    monkeypatch.setattr(bring_back, "copy_pages", first)
 
 
 def test_who_is_faster_than_the_rollback_is_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,10 +124,10 @@ def test_who_is_always_faster_keeps_the_database(tmp_path: Path, monkeypatch: py
     house.models(BEFORE)
     house.apply()
     migrated(house)
-    running(lambda: house.run("INSERT INTO t (a) VALUES ('late')"), monkeypatch, times=copy.TRIES)
+    running(lambda: house.run("INSERT INTO t (a) VALUES ('late')"), monkeypatch, times=bring_back.TRIES)
     with pytest.raises(BusyError, match="in use"):
         api.rollback_to_backup(house.target())
-    assert house.ask("SELECT count(*), count(b) FROM t") == [(copy.TRIES, 0)]
+    assert house.ask("SELECT count(*), count(b) FROM t") == [(bring_back.TRIES, 0)]
 
 
 # --- what others survive

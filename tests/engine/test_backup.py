@@ -17,7 +17,7 @@ import unprivileged
 from driftengine import backup, backup_files, journal
 from driftengine.backup import Backup, create, find, folder_for, list_backups, verify
 from driftengine.dialects.sqlite.connect import parse_url
-from driftengine.dialects.sqlite.copy import DatabaseFiles
+from driftengine.dialects.sqlite.database_files import DatabaseFiles
 from driftengine.errors import BackupError, DatabaseError, DeadlineError, HistoryError
 from driftengine.manifest import manifest_text, parse_manifest
 from small_database import execute, make, names
@@ -162,7 +162,7 @@ def test_who_may_not_write_is_told(tmp_path: Path) -> None:
         code = (
             "import sys; from pathlib import Path; from driftengine.backup import create\n"
             "from driftengine.dialects.sqlite.connect import parse_url\n"
-            "from driftengine.dialects.sqlite.copy import DatabaseFiles\n"
+            "from driftengine.dialects.sqlite.database_files import DatabaseFiles\n"
             "from driftengine.errors import DriftError; folder = Path(sys.argv[1])\n"
             "database = DatabaseFiles(parse_url(str(folder / 'app.db')))\n"
             "for name in ('backups', 'other/deep'):\n"

@@ -8,13 +8,16 @@ import sys
 import threading
 import time
 from contextlib import ExitStack, closing, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from driftengine.dialects.sqlite import bring_back
 from driftengine.dialects.sqlite import copy as copies
-from driftengine.dialects.sqlite.connect import connect, parse_url
-from driftengine.dialects.sqlite.copy import DatabaseFiles, copy_database, restore_into
+from driftengine.dialects.sqlite.bring_back import restore_into
+from driftengine.dialects.sqlite.connect import connect, identity, parse_url
+from driftengine.dialects.sqlite.copy import copy_database
+from driftengine.dialects.sqlite.database_files import DatabaseFiles
 from driftengine.dialects.sqlite.verify import differences, snapshot_of, verify_copy
 from driftengine.errors import BackupError, BusyError, DatabaseError, DeadlineError
 
@@ -409,6 +412,7 @@ def test_a_restore_that_is_stopped_in_the_middle_changes_nothing(
 ) -> None:
     """Pages that were already written are rolled back."""
     monkeypatch.setattr(copies, "PAGES_A_STEP", 10)
+    monkeypatch.setattr(bring_back, "PAGES_A_STEP", 10)
     path = make(tmp_path / "app.db", mode=mode, rows=2000)
     backup = copied(path, tmp_path / "copy.db")
     with closing(sqlite3.connect(path)) as connection:
@@ -426,6 +430,57 @@ def test_a_restore_that_is_stopped_in_the_middle_changes_nothing(
     with pytest.raises(DeadlineError):
         restore_into(backup, at(path), deadline_at=time.monotonic() - 1)
     assert count(path) == 1000
+
+
+@MODES
+@pytest.mark.parametrize("when", ["found", "opened", "saved", "written"])
+def test_a_database_that_is_replaced_meanwhile_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str, when: str
+) -> None:
+    """Somebody puts another database in its place while a copy is brought back: told, and theirs takes no page of ours."""
+    path = make(tmp_path / "app.db", mode=mode)
+    backup = copied(path, tmp_path / "copy.db")
+    theirs = make(tmp_path / "theirs.db", rows=7, mode=mode)
+
+    def put_there() -> None:
+        if theirs.exists():
+            for end in ("-wal", "-shm", "-journal"):
+                path.with_name(path.name + end).unlink(missing_ok=True)
+            theirs.rename(path)
+
+    def behind(name: str) -> None:
+        real = getattr(bring_back, name)
+
+        def and_then(*given: Any, **more: Any) -> Any:
+            result = real(*given, **more)
+            put_there()
+            return result
+
+        monkeypatch.setattr(bring_back, name, and_then)
+
+    if when in {"found", "opened"}:
+        behind({"found": "identity", "opened": "_same_page_size"}[when])
+    with pytest.raises(DatabaseError) as caught:
+        restore_into(
+            backup,
+            at(path),
+            save=put_there if when == "saved" else lambda: None,
+            progress=lambda *_: put_there() if when == "written" else None,
+        )
+    assert caught.value.code == "database-replaced"
+    assert (count(path), verify_copy(path).ok, journal_mode(path)) == (7, True, mode)
+
+
+def test_a_source_that_was_replaced_is_not_copied(tmp_path: Path) -> None:
+    """What a connection still reads has no name any more: a copy of it would be taken for one of what is there now."""
+    path = make(tmp_path / "app.db")
+    with closing(connect(at(path), write=False)) as source:
+        files = DatabaseFiles(at(path), source, identity(at(path)))
+        assert files.copy(tmp_path / "copy.db", mode=0o600).ok
+        make(tmp_path / "theirs.db", rows=7).rename(path)
+        with pytest.raises(DatabaseError) as caught:
+            files.copy(tmp_path / "another.db", mode=0o600)
+    assert caught.value.code == "database-replaced"
 
 
 def test_another_page_size_is_refused(tmp_path: Path) -> None:

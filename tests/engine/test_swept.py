@@ -19,7 +19,7 @@ from support.migrations import House
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from driftengine.dialects.sqlite.copy import DatabaseFiles
+    from driftengine.dialects.sqlite.database_files import DatabaseFiles
 
 NOW = datetime(2026, 1, 31, 12, 0, 0, 7000, UTC)
 T = "CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT);"

@@ -15,15 +15,15 @@ from driftengine.dialects.sqlite.connect import (
     Location,
     connect,
     deadline,
-    identity,
     parse_url,
     state_of,
     translated,
 )
-from driftengine.dialects.sqlite.copy import DatabaseFiles
+from driftengine.dialects.sqlite.database_files import DatabaseFiles
 from driftengine.dialects.sqlite.earlier import attach_earlier
 from driftengine.dialects.sqlite.held import LOCK_WAIT, MISSING, Held
 from driftengine.dialects.sqlite.introspect import read_catalogue, read_schema, understand
+from driftengine.dialects.sqlite.same_file import require_same_file
 from driftengine.dialects.sqlite.tokens import fold, quote
 from driftengine.dialects.sqlite.transaction import (
     Transaction,
@@ -180,7 +180,7 @@ class SqliteDatabase:
 
     def files(self) -> DatabaseFiles:
         """For backups: copies come from the held connection."""
-        return DatabaseFiles(self.location, self._connection)
+        return DatabaseFiles(self.location, self._connection, self._held.file)
 
     def mark(self) -> object:
         """See `Held.mark`: replacement by rename is seen by device and inode, commits by data_version.
@@ -280,7 +280,7 @@ class SqliteDatabase:
                     self._held.tidy = True
                     self._held.wake()
                 # What we read and what we would write may be two files.
-                _require_same_file(self.location, self._held.file)
+                require_same_file(self.location, self._held.file)
                 yield LiveTransaction(transaction, settings, self.mark, self._held.file)
 
     def space_needed(self, script: Script) -> int:
@@ -311,20 +311,6 @@ def _require_rights(location: Location) -> None:
                 why=f"this user has no right to write {place}",
                 fix=f"give this user the right to write {location} and its folder, or run driftd as the owner",
             )
-
-
-def _require_same_file(location: Location, file: tuple[int, int] | None) -> None:
-    try:
-        found = identity(location)
-    except DatabaseError:
-        found = None
-    if found != file:
-        raise DatabaseError(
-            f"{location} was replaced",
-            code="database-replaced",
-            why="another file has its name since it was opened, or none",
-            fix="try again: the file that is there now will be opened",
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -391,4 +377,4 @@ class LiveTransaction:
     def commit(self, *, before: Callable[[], None] | None = None, seconds: float = 0.0) -> None:
         """See `Transaction.commit`. Raises DatabaseError (`database-replaced`) also where it went into a file without a name."""
         self._transaction.commit(before=before, seconds=seconds)
-        _require_same_file(self._transaction.location, self._file)
+        require_same_file(self._transaction.location, self._file)

@@ -150,6 +150,20 @@ def test_the_database_with_the_models_tables_is_taken(tmp_path: Path) -> None:
     assert '# url = "sqlite:///cache.db"   # named in .env; 0 of the models\' 1 table' in text
 
 
+def test_a_database_whose_tables_cannot_be_read_is_told_as_there(tmp_path: Path) -> None:
+    """Its catalogue is damaged behind what opens it, or locked at that moment: it is taken, and says so."""
+    project(tmp_path, {"schema.sql": SCHEMA})
+    database(tmp_path / "app.db", "task")
+    with closing(sqlite3.connect(tmp_path / "app.db")) as connection, connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute("UPDATE sqlite_schema SET name = CAST(x'74ff' AS TEXT)")
+    done = init(tmp_path)
+    assert done.code == 0
+    assert "its tables cannot be read" in " ".join(done.out.split())
+    assert target(tmp_path)["url"] == "sqlite:///app.db"
+    assert "its tables cannot be read" in (tmp_path / "driftd.toml").read_text(encoding="utf-8")
+
+
 def test_models_that_cannot_be_loaded_are_told(tmp_path: Path) -> None:
     """They are not taken, and the file and the line are shown."""
     project(tmp_path, {"broken.py": "import nothing_here\n" + BASE, "schema.sql": SCHEMA})

@@ -110,6 +110,7 @@ def test_killed_in_a_rollback_that_was_ordered(
     record_property("tries", len(points))
 
 
+@pytest.mark.timeout(7200 if ALL else 300)
 def test_torn_writes_of_the_daemon(
     tmp_path: Path, runs: Runs, control: Control, record_property: Record
 ) -> None:

@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from driftengine.dialects.sqlite.connect import connect, parse_url
+from driftengine.dialects.sqlite.connect import connect, parse_url, translated
 from driftengine.errors import DriftError
 
 if TYPE_CHECKING:
@@ -27,12 +27,14 @@ class Database:
     Args:
         path: of its file, absolute.
         named_in: the file that names it, None where only the file itself was found.
-        tables: the names of its tables, in lower case; None where there is no file yet.
+        tables: the names of its tables, in lower case; None where there is no file yet, or it cannot be read now.
+        exists: there is a file.
     """
 
     path: Path
     named_in: Path | None = None
     tables: frozenset[str] | None = None
+    exists: bool = False
 
     def shared(self, wanted: Collection[str]) -> int:
         """How many of these tables it has."""
@@ -65,13 +67,14 @@ def databases(texts: Mapping[Path, str], files: Collection[Path], project: Path)
         for written in urls_in(text):
             named.setdefault((project / written).resolve(), where)
     paths = dict.fromkeys([*named, *(path.resolve() for path in files)])
-    return [Database(path, named.get(path), tables_of(path)) for path in paths]
+    return [Database(path, named.get(path), tables_of(path), path.exists()) for path in paths]
 
 
 def tables_of(path: Path) -> frozenset[str] | None:
     """The names of its tables, in lower case; None where it is missing or cannot be read."""
     try:
-        with closing(connect(parse_url(f"sqlite:///{path}"), write=False, timeout=1.0)) as connection:
+        location = parse_url(f"sqlite:///{path}")
+        with closing(connect(location, write=False, timeout=1.0)) as connection, translated(location):
             rows = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
     except DriftError:
         return None

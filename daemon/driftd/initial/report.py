@@ -52,6 +52,7 @@ def _database(database: Database, wanted: tuple[str, ...]) -> dict[str, Any]:
     return {
         "path": str(database.path),
         "named_in": str(database.named_in) if database.named_in else None,
-        "exists": database.tables is not None,
+        "exists": database.exists,
+        "readable": database.tables is not None,
         "shared_tables": database.shared(wanted),
     }

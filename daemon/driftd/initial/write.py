@@ -140,7 +140,9 @@ def _told_of(database: Database, found: Found) -> str:
         else "a SQLite file of the project"
     )
     if database.tables is None:
-        return escape(f"{where}; the file is not there yet")
+        return escape(
+            f"{where}; {'its tables cannot be read' if database.exists else 'the file is not there yet'}"
+        )
     wanted = found.models[0].tables if found.models else ()
     shared = f"{database.shared(wanted)} of the models' {plural(len(wanted), 'table')}" if wanted else ""
     return escape(

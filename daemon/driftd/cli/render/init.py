@@ -51,9 +51,9 @@ def _database_lines(document: Mapping[str, Any], look: Look) -> list[str]:
             return [f"{look.paint('database', 'bold')}  where the MCP Task Orchestrator keeps its tasks"]
         return [look.paint("no SQLite database found", "bold", "yellow")]
     best = document["databases"][0]
-    told = (
-        "not there yet" if not best["exists"] else f"{plural(best['shared_tables'], 'table')} of the models"
-    )
+    told = f"{plural(best['shared_tables'], 'table')} of the models"
+    if not best["readable"]:
+        told = "its tables cannot be read" if best["exists"] else "not there yet"
     named = f", named in {_short(best['named_in'], document)}" if best["named_in"] else ""
     return [
         f"{look.paint('database', 'bold')}  {_short(best['path'], document)}  ({told}{_more(document['databases'])})",

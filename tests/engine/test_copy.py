@@ -471,6 +471,28 @@ def test_a_database_that_is_replaced_meanwhile_is_left_alone(
     assert (count(path), verify_copy(path).ok, journal_mode(path)) == (7, True, mode)
 
 
+@pytest.mark.parametrize("there", [True, False], ids=["empty", "missing"])
+@MODES
+def test_a_database_that_is_made_meanwhile_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str, there: bool
+) -> None:
+    """Nothing was there to be saved; a service that makes its database before we have the lock keeps what it has made."""
+    backup = copied(make(tmp_path / "old.db"), tmp_path / "copy.db")
+    path, check = tmp_path / "app.db", bring_back._same_page_size
+    if there:
+        path.touch()
+
+    def made(*given: Any, **more: Any) -> None:
+        check(*given, **more)
+        make(path, rows=7, mode=mode)
+
+    monkeypatch.setattr(bring_back, "_same_page_size", made)
+    with pytest.raises(DatabaseError) as caught:
+        restore_into(backup, at(path), save=lambda: None)
+    assert caught.value.code == "database-replaced"
+    assert (count(path), verify_copy(path).ok, journal_mode(path)) == (7, True, mode)
+
+
 def test_a_source_that_was_replaced_is_not_copied(tmp_path: Path) -> None:
     """What a connection still reads has no name any more: a copy of it would be taken for one of what is there now."""
     path = make(tmp_path / "app.db")

@@ -17,7 +17,7 @@ from driftengine.dialects.sqlite.connect import (
     translated,
 )
 from driftengine.dialects.sqlite.copy import PAGES_A_STEP, MovedError, Pace, copy_pages, give_up_at, reading
-from driftengine.dialects.sqlite.same_file import require_same_file
+from driftengine.dialects.sqlite.same_file import replaced, require_same_file
 from driftengine.dialects.sqlite.transaction import patiently
 from driftengine.dialects.sqlite.verify import number, snapshot_of
 from driftengine.errors import BackupError, BusyError
@@ -68,14 +68,16 @@ def restore_into(
         _same_page_size(source, live, copy, target, fresh=fresh)
         log = journal_mode == "wal"
         stack.enter_context(reading(source))
-        if fresh or save is None:
-            copy_pages(source, live, Pace(target.path, progress, deadline_at))
-        elif log:
+        if log and save is not None:
             _replace_in_wal(source, live, target, file, save, progress, deadline_at)
         else:
-            with _writers_kept_out(live, target, file, deadline_at):
-                stack.enter_context(_keeping_its_lock(live))
-                save()
+            if fresh or save is not None:
+                with _writers_kept_out(live, target, file, deadline_at):
+                    if fresh and state_of(target) == "present":  # a service has made it meanwhile
+                        raise replaced(target)
+                    stack.enter_context(_keeping_its_lock(live))
+                    if save is not None and not fresh:
+                        save()
             copy_pages(source, live, Pace(target.path, progress, deadline_at))
         require_same_file(target, file)
         if live.execute("PRAGMA journal_mode").fetchone()[0] != journal_mode:

@@ -22,9 +22,14 @@ def require_same_file(location: Location, file: tuple[int, int] | None) -> None:
     except DatabaseError:
         found = None
     if found != file:
-        raise DatabaseError(
-            f"{location} was replaced",
-            code="database-replaced",
-            why="another file has its name since it was opened, or none",
-            fix="try again: the file that is there now will be opened",
-        )
+        raise replaced(location)
+
+
+def replaced(location: Location) -> DatabaseError:
+    """The error for a path that leads to something else than what was found there."""
+    return DatabaseError(
+        f"{location} was replaced",
+        code="database-replaced",
+        why="another file has its name since it was opened, or none",
+        fix="try again: the file that is there now will be opened",
+    )

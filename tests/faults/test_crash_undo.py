@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from support.faultline.runs import Runs
+    from support.migrations import House
 
     Recorded = Callable[[str, object], None]
 
@@ -64,5 +65,25 @@ def test_a_restore_killed_anywhere(
         at for at in writes(scene.names, "/app.db", "/journal") if not scene.names[at - 1].endswith("-shm")
     ]
     ends += attack(scene, torn if ALL else torn[:: max(1, len(torn) // 4)], Strike.TEAR)
+    record_property("tries", scene.tries)
+    assert set(ends) == {"old", "new"}
+
+
+def without_database(house: House) -> None:
+    """Backups of a database that somebody has deleted since."""
+    backed_up(2)(house)
+    for end in ("", "-wal", "-shm"):
+        house.database.with_name(f"app.db{end}").unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("journal", ["delete", "wal"])
+def test_a_restore_where_nothing_was_killed_anywhere(
+    runs: Runs, tmp_path: Path, journal: str, record_property: Recorded
+) -> None:
+    """There is nothing, or what the backup holds; a service that starts in between has a new database, and the order still stands."""
+    command = calling(restore_first)
+    scene = Scene(runs, tmp_path, command, without_database, journal, forward=False, followed=True, spare=1)
+    ends = attack(scene, chosen(scene.names, 9))
+    ends += attack(scene, writes(scene.names, "/app.db")[:: 1 if ALL else 5], Strike.TEAR)
     record_property("tries", scene.tries)
     assert set(ends) == {"old", "new"}

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from driftengine import api, history, journal
 from driftengine.backup_files import folder_for
+from driftengine.errors import DatabaseError
 from driftengine.packed import unpack
 from support.migrations import House
 
@@ -185,3 +187,25 @@ def test_progress_is_told_by_phase(house: House) -> None:
     for phase in ("backup", "rehearsal", "apply"):
         last = [step for step in told if step[0] == phase][-1]
         assert last[1] == last[2]
+
+
+def test_a_history_that_cannot_be_read_to_its_end_is_an_error_of_the_database(house: House) -> None:
+    """SQLite reads rows when they are asked for: damage behind the first one is told as that, too."""
+    steps(house, 4)
+    with closing(sqlite3.connect(house.database)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+        (page,) = connection.execute(
+            "SELECT rootpage FROM sqlite_schema WHERE name = 'driftd_history'"
+        ).fetchone()
+    content = bytearray(house.database.read_bytes())
+    while (
+        content[(page - 1) * size] == 5
+    ):  # an interior page: its last child, https://www.sqlite.org/fileformat.html#b_tree_pages
+        start = (page - 1) * size
+        page = int.from_bytes(content[start + 8 : start + 12], "big")
+    content[(page - 1) * size : page * size] = bytes(size)
+    house.database.write_bytes(content)
+    with pytest.raises(DatabaseError) as caught:
+        api.history(house.target())
+    assert caught.value.code == "database-corrupt"

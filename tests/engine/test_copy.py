@@ -505,6 +505,27 @@ def test_a_source_that_was_replaced_is_not_copied(tmp_path: Path) -> None:
     assert caught.value.code == "database-replaced"
 
 
+def test_what_fails_behind_commit_is_not_told_as_if_nothing_was_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The copy is in the database, and a lock that cannot be had keeps it from being looked at: that is what is told."""
+    path = make(tmp_path / "app.db")
+    backup = copied(path, tmp_path / "copy.db")
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("DELETE FROM a")
+        connection.commit()
+
+    def refused(_connection: sqlite3.Connection) -> None:
+        error = sqlite3.OperationalError("locking protocol")
+        error.sqlite_errorcode = sqlite3.SQLITE_PROTOCOL
+        raise error
+
+    monkeypatch.setattr(bring_back, "snapshot_of", refused)
+    with pytest.raises(DatabaseError) as caught:
+        restore_into(backup, at(path))
+    assert (caught.value.code, count(path)) == ("commit-in-doubt", 100)
+
+
 def test_another_page_size_is_refused(tmp_path: Path) -> None:
     """A WAL database cannot change its page size under open connections; nothing is tried."""
     path = make(tmp_path / "app.db", mode="wal")

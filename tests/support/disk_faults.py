@@ -167,7 +167,7 @@ FAULTS = (
 )
 
 # Where COMMIT itself fails, SQLite cannot know what the disk has kept; it says that it failed.
-UNKNOWABLE = frozenset({"commit-in-doubt", "database-io", "disk-full", "restore-not-noted"})
+UNKNOWABLE = frozenset({"commit-in-doubt", "database-io", "disk-full", "restore-not-noted", "window-unknown"})
 
 
 @cache

@@ -20,7 +20,7 @@ from driftengine.dialects.sqlite.copy import PAGES_A_STEP, MovedError, Pace, cop
 from driftengine.dialects.sqlite.same_file import replaced, require_same_file
 from driftengine.dialects.sqlite.transaction import patiently
 from driftengine.dialects.sqlite.verify import number, snapshot_of
-from driftengine.errors import BackupError, BusyError
+from driftengine.errors import BackupError, BusyError, DatabaseError
 
 if TYPE_CHECKING:
     import sqlite3
@@ -48,12 +48,12 @@ def restore_into(
     Connections of others may stay open, and see the old content until the end. The journal mode stays what it was. A
     missing or empty target is made. A writer that does not end stops it at the deadline (without one: after 10 s) with
     BusyError. Raises also DeadlineError, DatabaseError (`database-replaced`: what has the name now is untouched), BackupError
-    (`backup-page-size`, `backup-restore`).
+    (`backup-page-size`, `backup-restore`). What fails behind COMMIT is a DatabaseError `commit-in-doubt`.
     """
     before = state_of(target)
     fresh = before != "present"
     file = None if before == "missing" else identity(target)
-    with contextlib.ExitStack() as stack:
+    with _in_doubt_behind_commit(target) as committed, contextlib.ExitStack() as stack:
         source = stack.enter_context(contextlib.closing(connect(Location("", copy), write=False)))
         # No waiting inside SQLite: the progress callback decides how long a lock is worth.
         live = patiently(
@@ -79,6 +79,7 @@ def restore_into(
                     if save is not None and not fresh:
                         save()
             copy_pages(source, live, Pace(target.path, progress, deadline_at))
+        committed.append(True)
         require_same_file(target, file)
         if live.execute("PRAGMA journal_mode").fetchone()[0] != journal_mode:
             live.execute(f"PRAGMA journal_mode = {journal_mode}")
@@ -92,6 +93,23 @@ def restore_into(
                 why="its pages or its schema differ from those of the copy; another program may have written since",
                 fix=f"stop the programs that use {target}, then restore again",
             )
+
+
+@contextlib.contextmanager
+def _in_doubt_behind_commit(target: Location) -> Iterator[list[bool]]:
+    """Once something stands in the list, a lock or a disk that fails is not told as if nothing had been written."""
+    committed: list[bool] = []
+    try:
+        yield committed
+    except (BusyError, DatabaseError) as error:
+        if not committed or error.code == "database-replaced":
+            raise
+        raise DatabaseError(
+            f"whether {target} holds the backup now is not sure",
+            code="commit-in-doubt",
+            why=f"it was written, and could not be looked at behind that ({error})",
+            fix="look into the system's log for errors of that disk, then see `driftd history`, or restore again",
+        ) from error
 
 
 @contextlib.contextmanager

@@ -320,10 +320,32 @@ class Reader:
     connection: sqlite3.Connection
     location: Location
 
-    def execute(self, sql: str, parameters: Sequence[Any] = (), /) -> sqlite3.Cursor:
+    def execute(self, sql: str, parameters: Sequence[Any] = (), /) -> Rows:
         """Runs one statement. Raises DatabaseError, BusyError."""
         with translated(self.location):
-            return self.connection.execute(sql, parameters)
+            return Rows(self.connection.execute(sql, parameters), self.location)
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What a statement gives: SQLite reads all but the first row when they are asked for, and its errors come with them."""
+
+    cursor: sqlite3.Cursor
+    location: Location
+
+    def __iter__(self) -> Iterator[Any]:
+        """The rows, one by one. Raises DatabaseError, BusyError."""
+        with translated(self.location):
+            yield from self.cursor
+
+    def fetchone(self) -> Any:
+        """The next row, or None. Raises DatabaseError, BusyError."""
+        with translated(self.location):
+            return self.cursor.fetchone()
+
+    def close(self) -> None:
+        """Ends the statement, and the read lock that it holds."""
+        self.cursor.close()
 
 
 class LiveTransaction:

@@ -199,9 +199,8 @@ def test_a_history_that_cannot_be_read_to_its_end_is_an_error_of_the_database(ho
             "SELECT rootpage FROM sqlite_schema WHERE name = 'driftd_history'"
         ).fetchone()
     content = bytearray(house.database.read_bytes())
-    while (
-        content[(page - 1) * size] == 5
-    ):  # an interior page: its last child, https://www.sqlite.org/fileformat.html#b_tree_pages
+    # From each interior page to its last child: https://www.sqlite.org/fileformat.html#b_tree_pages
+    while content[(page - 1) * size] == 5:
         start = (page - 1) * size
         page = int.from_bytes(content[start + 8 : start + 12], "big")
     content[(page - 1) * size : page * size] = bytes(size)

@@ -237,9 +237,8 @@ def test_the_database_goes(
             wrong.append(f"{at}: damaged")
         document = ran.json()
         if act is database_replaced and not theirs_in(scene.house.database):
-            saved = document.get(
-                "safety_backup"
-            )  # it was there before all else, and a person wants another one there
+            # It was there before all else, and a person wants another one there.
+            saved = document.get("safety_backup")
             if not saved or not theirs_in(Path(saved["path"])):
                 wrong.append(f"{at}: somebody else's rows are gone: {ran.out}")
         done = ran.code == 0 if restores else document.get("outcome") == "migrated"

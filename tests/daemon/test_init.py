@@ -164,6 +164,14 @@ def test_a_database_whose_tables_cannot_be_read_is_told_as_there(tmp_path: Path)
     assert "its tables cannot be read" in (tmp_path / "driftd.toml").read_text(encoding="utf-8")
 
 
+def test_a_database_that_cannot_be_asked_for_is_no_error(tmp_path: Path) -> None:
+    """A name in some file that no file can have, as one in a folder that may not be looked into."""
+    project(tmp_path, {"schema.sql": SCHEMA, ".env": f"CACHE_URL=sqlite:///{'x' * 300}.db\n"})
+    database(tmp_path / "app.db", "task")
+    done = init(tmp_path)
+    assert (done.code, target(tmp_path)["url"]) == (0, "sqlite:///app.db")
+
+
 def test_models_that_cannot_be_loaded_are_told(tmp_path: Path) -> None:
     """They are not taken, and the file and the line are shown."""
     project(tmp_path, {"broken.py": "import nothing_here\n" + BASE, "schema.sql": SCHEMA})

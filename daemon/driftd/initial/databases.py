@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from contextlib import closing
 from dataclasses import dataclass
@@ -67,7 +68,8 @@ def databases(texts: Mapping[Path, str], files: Collection[Path], project: Path)
         for written in urls_in(text):
             named.setdefault((project / written).resolve(), where)
     paths = dict.fromkeys([*named, *(path.resolve() for path in files)])
-    return [Database(path, named.get(path), tables_of(path), path.exists()) for path in paths]
+    # Path.exists raises where a folder may not be looked into.
+    return [Database(path, named.get(path), tables_of(path), os.path.exists(path)) for path in paths]  # noqa: PTH110
 
 
 def tables_of(path: Path) -> frozenset[str] | None:
